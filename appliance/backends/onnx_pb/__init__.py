@@ -1,0 +1,1 @@
+"""Modules made from protos/ by scripts/gen-protos; nothing here is edited by hand."""
