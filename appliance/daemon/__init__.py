@@ -1,0 +1,1 @@
+"""The process: start and stop order, signals, systemd, device facts."""

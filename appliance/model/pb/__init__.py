@@ -1,0 +1,1 @@
+"""Generated from protos/model_config.proto; never edited by hand."""

@@ -1,0 +1,1 @@
+"""How the outside talks to the appliance: the protocol above a transport seam."""

@@ -1,0 +1,1 @@
+"""How a request reaches a model: batching, instances, life cycle, statistics."""

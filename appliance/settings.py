@@ -1,0 +1,205 @@
+"""Operator settings: read once from TOML, environment and command line, validated, frozen, passed down by slice.
+
+This is the only module that reads the environment. Order of precedence: command line, environment
+(`APPLIANCE_<TABLE>_<FIELD>`), file, defaults.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from appliance.errors import InvalidInput
+
+SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
+SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
+INT32_MAX = 2**31 - 1
+LARGEST_PORT = 65535
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Table):
+    """`[server]`: where and how the appliance listens."""
+
+    name: str = "appliance"
+    listen: tuple[str, ...] = ("127.0.0.1:8001",)
+    reflection: bool = True
+    max_message_bytes: Annotated[int, Field(ge=1024, le=INT32_MAX)] = 256 * 1024 * 1024
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    drain_timeout_s: Seconds = 30
+    keepalive_time_s: Seconds = 7200
+    keepalive_timeout_s: Seconds = 20
+    min_ping_interval_s: Seconds = 300
+    permit_keepalive_without_calls: bool = True
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            parse_listen_address(address)
+        return value
+
+
+class ModelSettings(_Table):
+    """`[models]`: how models are loaded."""
+
+    repository_control: bool = True  # RepositoryModelLoad / Unload over gRPC
+    load_threads: Annotated[int, Field(ge=1, le=64)] = 4
+    load_attempts: Annotated[int, Field(ge=1)] = 2  # crashes while loading one version before it is refused
+    import_memory_bytes: Annotated[int, Field(ge=256 * 1024 * 1024)] = 4 * 1024 * 1024 * 1024
+    import_timeout_s: Seconds = 300
+
+
+class LogSettings(_Table):
+    """`[log]`: what goes to standard error (the journal)."""
+
+    level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+
+
+class Settings(_Table):
+    """Everything an operator can set."""
+
+    state_directory: Path | None = None
+    models_directory: Path | None = None  # serve this directory directly, without the registry (development)
+    server: ServerSettings = ServerSettings()
+    models: ModelSettings = ModelSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def layout(self) -> "StateLayout":
+        """Where everything is kept."""
+        return StateLayout(self.state_directory or default_state_directory())
+
+
+class StateLayout:
+    """Every path on disk below one state directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def blobs(self) -> Path:
+        """Content-addressed files, `sha256/<hex>`."""
+        return self.root / "blobs"
+
+    @property
+    def database(self) -> Path:
+        """The registry (SQLite)."""
+        return self.root / "registry.db"
+
+    @property
+    def views(self) -> Path:
+        """One directory per version, hard links into the blobs: what a runtime opens."""
+        return self.root / "views"
+
+    @property
+    def staging(self) -> Path:
+        """Half-written things; emptied at start."""
+        return self.root / "staging"
+
+    @property
+    def runtime(self) -> Path:
+        """Sockets and locks of a running daemon."""
+        return self.root / "run"
+
+    @property
+    def socket(self) -> Path:
+        """The inference service's Unix socket."""
+        return self.runtime / "appliance.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        """The administration socket, for the command line only (mode 0600)."""
+        return self.runtime / "admin.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the daemon that serves this state directory."""
+        return self.runtime / "daemon.lock"
+
+
+def default_state_directory() -> Path:
+    """Return `/var/lib/appliance` where it exists (an installed box), else `./.appliance` (a developer)."""
+    return SYSTEM_STATE_DIRECTORY if SYSTEM_STATE_DIRECTORY.is_dir() else Path(".appliance")
+
+
+def parse_listen_address(text: str) -> str:
+    """Check `host:port`, `[v6]:port` or `unix:/path`; return gRPC's form of it. Raises ValueError."""
+    if text.startswith("unix:"):
+        if not text.removeprefix("unix:").startswith("/"):
+            raise ValueError(f"listen address '{text}': expected unix:/absolute/path")
+        return text
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > LARGEST_PORT:
+        raise ValueError(f"listen address '{text}': expected host:port or unix:/path")
+    return text
+
+
+def load_settings(
+    file: Path | None = None, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings. A file that was named must exist; `/etc/appliance/appliance.toml` may be absent.
+
+    Raises InvalidInput with file, field and reason.
+    """
+    environment = os.environ if environment is None else environment
+    document = _read_file(file)
+    _merge(document, _from_environment(environment))
+    _merge(document, dict(overrides or {}))
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        where = file or "settings"
+        raise InvalidInput(
+            f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}",
+            hint="all settings and their defaults: appliance serve --help, README section 'Settings'",
+        ) from error
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    path = file or SYSTEM_SETTINGS_FILE
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        if file is None:
+            return {}
+        raise InvalidInput(f"settings file {path} does not exist", hint="name another with --config FILE") from None
+    except OSError as error:
+        raise InvalidInput(f"settings file {path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Collect `APPLIANCE_STATE_DIRECTORY`, `APPLIANCE_SERVER_LISTEN` (comma separated), and so on."""
+    document: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, _Table):
+            for inner in table.model_fields:
+                value = environment.get(f"APPLIANCE_{name}_{inner}".upper())
+                if value is not None:
+                    document.setdefault(name, {})[inner] = value.split(",") if inner == "listen" else value
+        elif (value := environment.get(f"APPLIANCE_{name}".upper())) is not None:
+            document[name] = value
+    return document
+
+
+def _merge(document: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(document.get(key), dict):
+            _merge(document[key], value)
+        else:
+            document[key] = value
