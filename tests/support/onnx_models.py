@@ -43,7 +43,7 @@ Array = NDArray[Any]
 def write_identity(path: Path, datatype: str, dims: Dims, batch: bool = True) -> Path:
     """OUTPUT0 = INPUT0 [N, *dims], or [*dims] without batch; a name in dims is a free dimension."""
     leading: list[int | str] = ["N"] if batch else []
-    shape = [*leading, *dims]
+    shape: list[int | str] = [*leading, *dims]
     nodes = [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])]
     return write_graph(path, nodes, [tensor("INPUT0", datatype, shape)], [tensor("OUTPUT0", datatype, shape)])
 
