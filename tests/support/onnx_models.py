@@ -42,15 +42,14 @@ Array = NDArray[Any]
 
 def write_identity(path: Path, datatype: str, dims: Dims, batch: bool = True) -> Path:
     """OUTPUT0 = INPUT0 [N, *dims], or [*dims] without batch; a name in dims is a free dimension."""
-    leading: list[int | str] = ["N"] if batch else []
-    shape: list[int | str] = [*leading, *dims]
+    shape: Dims = ["N", *dims] if batch else dims
     nodes = [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])]
     return write_graph(path, nodes, [tensor("INPUT0", datatype, shape)], [tensor("OUTPUT0", datatype, shape)])
 
 
 def write_add_sub(path: Path) -> Path:
     """Triton's `simple`: INPUT0 and INPUT1 INT32 [N, 16] -> OUTPUT0 their sum, OUTPUT1 their difference."""
-    shape = ["N", 16]
+    shape: Dims = ("N", 16)
     nodes = [
         helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
         helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
