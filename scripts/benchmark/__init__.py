@@ -1,0 +1,1 @@
+"""The benchmark: the daemon and its peers under Triton's load generator. Started by scripts/bench."""

@@ -1,0 +1,116 @@
+"""The command: scripts/bench [--quick] [--only CASE] [--soak | --all] [--rounds N] [--json FILE] [--out FILE]."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from appliance.errors import ApplianceError
+from benchmark import goals, measure, peers, report, soak
+from benchmark.cases import CASES, Case, write_repository
+from benchmark.installation import install
+from benchmark.load_generator import LoadGenerator
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "build" / "perf_analyzer"
+DOCUMENT = ROOT / "BENCHMARKS.md"
+SHIPPED_MODELS = ROOT / "models"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Drive the daemon and its peers with Triton's load generator, and write BENCHMARKS.md.",
+        epilog="With --quick or --only the report is printed and BENCHMARKS.md left alone, unless --out is given.",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--soak", action="store_true", help="memory over many requests and reloads, and cold start")
+    kind.add_argument("--all", action="store_true", help="the load cases, then the soak")
+    parser.add_argument("--quick", action="store_true", help="one round of short windows: a try-out, not a result")
+    names = [case.name for case in CASES]
+    only = "this case only (may be repeated)"
+    parser.add_argument("--only", choices=names, metavar="CASE", action="append", help=f"{only}: {', '.join(names)}")
+    parser.add_argument("--rounds", type=int, help=f"rounds of every case (default {measure.FULL.rounds})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all readings as JSON, too")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report to FILE")
+    arguments = parser.parse_args()
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error("--rounds: expected 1 or more")
+    return arguments
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def run_load(generator: LoadGenerator, cases: Sequence[Case], effort: measure.Effort) -> list[measure.CaseResult]:
+    with TemporaryDirectory(prefix="bench-") as folder:
+        models = Path(folder) / "models"
+        say("making the models")
+        # All of them, whatever is measured: what a process has loaded shapes its memory allocator.
+        write_repository(models, [case.model for case in CASES])
+        say("starting the daemon")
+        with peers.daemon(models, Path(folder) / "state") as daemon:
+            bench = measure.Bench(generator, daemon, models, effort, say)
+            return [bench.measure(case) for case in cases]
+
+
+def load_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
+    cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
+    effort = measure.QUICK if arguments.quick else measure.FULL
+    effort = dataclasses.replace(effort, rounds=arguments.rounds or effort.rounds)
+    machine = report.Machine.of_this_moment()
+    results = run_load(generator, cases, effort)
+    judged = goals.judge(results)
+    readings[report.LOAD] = {"machine": machine, "effort": effort, "cases": results, "goals": judged}
+    return report.load_section(machine, effort, cases, results, judged)
+
+
+def soak_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
+    machine = report.Machine.of_this_moment()
+    result = soak.soak(generator, SHIPPED_MODELS, soak.QUICK if arguments.quick else soak.FULL, say)
+    judged = soak.judge(result)
+    readings[report.SOAK] = {"machine": machine, "result": result, "goals": judged}
+    return report.soak_section(machine, result, judged)
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    generator = LoadGenerator(install(TOOLS, say))
+    document = arguments.out or (None if arguments.quick or arguments.only else DOCUMENT)
+    readings: dict[str, Any] = {}
+    sections = {}
+    if not arguments.soak:
+        sections[report.LOAD] = load_section(arguments, generator, readings)
+    if arguments.soak or arguments.all:
+        sections[report.SOAK] = soak_section(arguments, generator, readings)
+    for name, section in sections.items():
+        if document is None:
+            print(section)
+        else:
+            report.update_document(document, name, section)
+            say(f"wrote the {name} section of {document}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(readings, default=dataclasses.asdict, indent=2) + "\n")
+        say(f"wrote {arguments.json}")
+
+
+def main() -> int:
+    try:
+        bench(parse_arguments())
+    except ApplianceError as error:
+        say(error.message)
+        if error.hint:
+            say(f"next: {error.hint}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped; nothing was written")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""A server that does nothing but answer: what gRPC itself costs under this Python. Runs in its own process.
+
+`raw` answers ModelInfer with a constant of the right size and never looks at the request's bytes; `objects` takes
+the tensors through protobuf messages, as a server does that is written the usual way. Both count their requests in
+ModelStatistics, and leave `statistics` out of the extensions so that perf_analyzer does not ask for more.
+"""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import prod
+
+import grpc
+
+from appliance.model.pb import model_config_pb2
+from appliance.rpc.pb import grpc_service_pb2 as pb
+from benchmark.server_process import SERVICE
+
+# The daemon's kind of loop and of server, so that the difference is the daemon's own work. Change both together.
+new_event_loop = asyncio.new_event_loop
+
+INPUT, OUTPUT = "INPUT0", "OUTPUT0"  # as long as the daemon's
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024  # the daemon's default
+# glibc maps and unmaps every block above a threshold, which doubles what a 602 KB message costs, until the first
+# large block is freed; then the threshold grows. The daemon has loaded models, so the echoes get the same start.
+LARGE_BLOCK_BYTES = 24 * 1024 * 1024
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Handler = Callable[[bytes, Context], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class EchoedModel:
+    """The one model that the echo claims to have; dims are without the batch dimension."""
+
+    name: str
+    input_dims: tuple[int, ...]
+    output_dims: tuple[int, ...]
+    max_batch_size: int
+
+    def metadata(self) -> bytes:
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=self.name,
+            versions=["1"],
+            platform="onnxruntime_onnx",
+            inputs=[tensor(name=INPUT, datatype="FP32", shape=[-1, *self.input_dims])],
+            outputs=[tensor(name=OUTPUT, datatype="FP32", shape=[-1, *self.output_dims])],
+        ).SerializeToString()
+
+    def config(self) -> bytes:
+        fp32 = model_config_pb2.TYPE_FP32
+        return pb.ModelConfigResponse(
+            config=model_config_pb2.ModelConfig(
+                name=self.name,
+                platform="onnxruntime_onnx",
+                max_batch_size=self.max_batch_size,
+                input=[model_config_pb2.ModelInput(name=INPUT, data_type=fp32, dims=self.input_dims)],
+                output=[model_config_pb2.ModelOutput(name=OUTPUT, data_type=fp32, dims=self.output_dims)],
+            )
+        ).SerializeToString()
+
+    def response(self) -> pb.ModelInferResponse:
+        output = pb.ModelInferResponse.InferOutputTensor(name=OUTPUT, datatype="FP32", shape=[1, *self.output_dims])
+        return pb.ModelInferResponse(
+            model_name=self.name,
+            model_version="1",
+            outputs=[output],
+            raw_output_contents=[bytes(4 * prod(self.output_dims))],
+        )
+
+
+class EchoService:
+    """Answers what perf_analyzer asks; counts on the loop, hence without a lock."""
+
+    def __init__(self, model: EchoedModel) -> None:
+        self._model = model
+        self._constant = model.response().SerializeToString()
+        self._requests = 0
+
+    async def infer_raw(self, _request: bytes, _context: Context) -> bytes:
+        self._requests += 1
+        return self._constant
+
+    async def infer_objects(self, request: bytes, _context: Context) -> bytes:
+        self._requests += 1
+        message = pb.ModelInferRequest.FromString(request)
+        response = pb.ModelInferResponse(model_name=message.model_name, model_version="1", id=message.id)
+        shape = message.inputs[0].shape
+        response.outputs.append(pb.ModelInferResponse.InferOutputTensor(name=OUTPUT, datatype="FP32", shape=shape))
+        response.raw_output_contents.append(message.raw_input_contents[0])
+        return response.SerializeToString()
+
+    async def statistics(self, _request: bytes, _context: Context) -> bytes:
+        success = pb.StatisticDuration(count=self._requests)
+        row = pb.ModelStatistics(name=self._model.name, version="1", inference_count=self._requests)
+        row.inference_stats.success.CopyFrom(success)
+        return pb.ModelStatisticsResponse(model_stats=[row]).SerializeToString()
+
+
+def constant(answer: bytes) -> Handler:
+    async def handle(_request: bytes, _context: Context) -> bytes:
+        return answer
+
+    return handle
+
+
+def handlers(model: EchoedModel, mode: str) -> dict[str, Handler]:
+    service = EchoService(model)
+    return {
+        "ServerReady": constant(pb.ServerReadyResponse(ready=True).SerializeToString()),
+        "ServerMetadata": constant(pb.ServerMetadataResponse(name="echo", version="1").SerializeToString()),
+        "ModelMetadata": constant(model.metadata()),
+        "ModelConfig": constant(model.config()),
+        "ModelStatistics": service.statistics,
+        "ModelInfer": service.infer_objects if mode == "objects" else service.infer_raw,
+    }
+
+
+async def serve(model: EchoedModel, mode: str, port: int) -> None:
+    limits = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
+    server = grpc.aio.server(options=[(limit, MAX_MESSAGE_BYTES) for limit in limits])
+    methods = {name: grpc.unary_unary_rpc_method_handler(handle) for name, handle in handlers(model, mode).items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    await server.stop(grace=1)
+
+
+def dims(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.echo_server")
+    parser.add_argument("--mode", choices=("raw", "objects"), required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--input-dims", type=dims, required=True)
+    parser.add_argument("--output-dims", type=dims, required=True)
+    parser.add_argument("--max-batch-size", type=int, required=True)
+    arguments = parser.parse_args()
+    model = EchoedModel(arguments.model, arguments.input_dims, arguments.output_dims, arguments.max_batch_size)
+    bytes(LARGE_BLOCK_BYTES)  # and gone again
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve(model, arguments.mode, arguments.port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The model by ONNX Runtime alone, without a server: the least that its numbers cost. Runs in its own process.
+
+The session is opened by the daemon's own code, so that both use the same options.
+
+Prints one JSON object: batch_size, median_us (wall clock per run) and cpu_us_per_inference (process time by rows).
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from appliance.backends.onnxruntime import open_session
+
+WARM_UP_RUNS = 5
+
+
+def measure(session: Any, batch_size: int, seconds: float) -> dict[str, float]:
+    (spec,) = session.get_inputs()
+    shape = (batch_size, *spec.shape[1:])
+    feed = {spec.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+    for _ in range(WARM_UP_RUNS):
+        session.run(None, feed)
+    walls_s: list[float] = []
+    cpu_s = time.process_time()
+    end_s = time.perf_counter() + seconds
+    while (before_s := time.perf_counter()) < end_s:
+        session.run(None, feed)
+        walls_s.append(time.perf_counter() - before_s)
+    cpu_s = time.process_time() - cpu_s
+    inferences = len(walls_s) * batch_size
+    return {
+        "batch_size": batch_size,
+        "median_us": median(walls_s) * 1e6,
+        "cpu_us_per_inference": cpu_s / inferences * 1e6,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmark.in_process")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    session = open_session(arguments.model, intra_op_threads=arguments.threads)
+    print(json.dumps(measure(session, arguments.batch_size, arguments.seconds)))
+
+
+if __name__ == "__main__":
+    main()

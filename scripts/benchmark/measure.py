@@ -1,0 +1,128 @@
+"""Measures cases: daemon and peers in turn under the same load, round by round.
+
+CPU time is the kernel's count for the server's process over one whole run, divided by the requests that the server
+counted in that run, so neither warm-up nor the load generator's windows enter it.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import Failed
+from benchmark import peers
+from benchmark.cases import Case
+from benchmark.load_generator import Load, LoadGenerator
+from benchmark.server_process import ServerProcess
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    window_s: float  # a run is three windows
+    warm_up_window_s: float
+    in_process_s: float
+
+
+FULL = Effort(rounds=3, window_s=2.0, warm_up_window_s=0.5, in_process_s=2.0)
+QUICK = Effort(rounds=1, window_s=0.5, warm_up_window_s=0.2, in_process_s=0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One server under one load."""
+
+    load: Load
+    requests: int
+    cpu_us_per_request: float
+    mean_batch: float  # rows per execution; 0 where nothing is executed
+    rss_before_bytes: int
+    rss_after_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """All rounds of one case; the lists run in parallel, one entry per round."""
+
+    case: str
+    servers: dict[str, list[Run]]
+    in_process_single: list[peers.InProcess]
+    in_process_batch: list[peers.InProcess]  # at the batch size that formed in the daemon
+
+
+class Bench:
+    """Measures cases against one running daemon."""
+
+    def __init__(
+        self, generator: LoadGenerator, daemon: ServerProcess, models: Path, effort: Effort, say: Say
+    ) -> None:
+        self._generator = generator
+        self._daemon = daemon
+        self._models = models
+        self._effort = effort
+        self._say = say
+
+    def measure(self, case: Case) -> CaseResult:
+        """Measure one case with its peers."""
+        with ExitStack() as running:
+            servers = [self._daemon, running.enter_context(peers.echo(case.model))]
+            if case.protobuf_echo:
+                servers.append(running.enter_context(peers.objects_echo(case.model)))
+            for server in servers:
+                self._warm_up(server, case)
+            result = CaseResult(case.name, {server.name: [] for server in servers}, [], [])
+            for number in range(self._effort.rounds):
+                self._round(case, servers, number, result)
+            return result
+
+    def _warm_up(self, server: ServerProcess, case: Case) -> None:
+        self._say(f"{case.name}: warm-up of {server.name}")
+        self._generator.run(server.address, case.model.name, case.concurrency, self._effort.warm_up_window_s)
+
+    def _round(self, case: Case, servers: list[ServerProcess], number: int, result: CaseResult) -> None:
+        first = number % len(servers)  # nobody is always first, or always after the same neighbour
+        for server in [*servers[first:], *servers[:first]]:
+            run = self._run(server, case)
+            result.servers[server.name].append(run)
+            self._say(f"{case.name}: round {number + 1}/{self._effort.rounds}, {server.name}: {_summary(run)}")
+        if case.computes:
+            self._run_in_process(case, result)
+
+    def _run(self, server: ServerProcess, case: Case) -> Run:
+        rss_before_bytes = server.rss_bytes()
+        before = server.counts(case.model.name)
+        cpu_s = server.cpu_s()
+        load = self._generator.run(server.address, case.model.name, case.concurrency, self._effort.window_s)
+        cpu_s = server.cpu_s() - cpu_s
+        after = server.counts(case.model.name)
+        requests, executions = after.requests - before.requests, after.executions - before.executions
+        if requests <= 0:
+            raise Failed(f"{server.name} counted no request for {case.model.name}", hint="look at ModelStatistics")
+        return Run(
+            load=load,
+            requests=requests,
+            cpu_us_per_request=cpu_s / requests * 1e6,
+            mean_batch=(after.inferences - before.inferences) / executions if executions else 0.0,
+            rss_before_bytes=rss_before_bytes,
+            rss_after_bytes=server.rss_bytes(),
+        )
+
+    def _run_in_process(self, case: Case, result: CaseResult) -> None:
+        model_file = case.model.file_in(self._models)
+        formed = max(1, round(result.servers[peers.DAEMON][-1].mean_batch))
+        single = peers.in_process(model_file, 1, self._effort.in_process_s)
+        batch = single if formed == 1 else peers.in_process(model_file, formed, self._effort.in_process_s)
+        result.in_process_single.append(single)
+        result.in_process_batch.append(batch)
+        self._say(f"{case.name}: in process, batch {formed}: {batch.cpu_us_per_inference:.0f} us CPU per inference")
+
+
+def _summary(run: Run) -> str:
+    load = run.load
+    return (
+        f"{load.requests_per_s:.0f} req/s, p50 {load.p50_us:.0f} us, {run.cpu_us_per_request:.0f} us CPU per request"
+    )

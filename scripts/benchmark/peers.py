@@ -1,0 +1,65 @@
+"""Starts what is measured: the daemon, the echoes it is compared with, and the model without a server."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import Failed
+from benchmark.cases import INTRA_OP_THREADS, MAX_BATCH_SIZE, BenchModel
+from benchmark.server_process import ServerProcess, free_port
+
+DAEMON = "daemon"
+ECHO = "echo"
+OBJECTS_ECHO = "protobuf echo"
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """What one model costs without a server, at one batch size."""
+
+    batch_size: int
+    median_us: float  # per run of the whole batch
+    cpu_us_per_inference: float
+
+
+def daemon(models: Path, state: Path) -> ServerProcess:
+    """Return the daemon as an operator starts it, serving `models`."""
+    installed = Path(sys.executable).with_name("appliance")
+    program = [str(installed)] if installed.exists() else [sys.executable, "-m", "appliance.cli.main"]
+    port = free_port()
+    options = ["--models", str(models), "--listen", f"127.0.0.1:{port}", "--state", str(state)]
+    return ServerProcess(DAEMON, [*program, "serve", *options], port)
+
+
+def echo(model: BenchModel) -> ServerProcess:
+    """Return a server that answers with constant bytes."""
+    return _echo(ECHO, "raw", model)
+
+
+def objects_echo(model: BenchModel) -> ServerProcess:
+    """Return a server that echoes through protobuf objects."""
+    return _echo(OBJECTS_ECHO, "objects", model)
+
+
+def _echo(name: str, mode: str, model: BenchModel) -> ServerProcess:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmark.echo_server", "--mode", mode, "--port", str(port)]
+    command += ["--model", model.name, "--max-batch-size", str(MAX_BATCH_SIZE)]
+    command += ["--input-dims", _join(model.input_dims), "--output-dims", _join(model.output_dims)]
+    return ServerProcess(name, command, port)
+
+
+def in_process(model_file: Path, batch_size: int, seconds: float) -> InProcess:
+    """Run the model in a fresh process for `seconds`."""
+    command = [sys.executable, "-m", "benchmark.in_process", str(model_file), "--batch-size", str(batch_size)]
+    command += ["--seconds", str(seconds), "--threads", str(INTRA_OP_THREADS)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise Failed(f"the in-process run failed: {result.stderr.strip()[-300:]}", hint=" ".join(command))
+    return InProcess(**json.loads(result.stdout))
+
+
+def _join(dims: tuple[int, ...]) -> str:
+    return ",".join(map(str, dims))

@@ -1,0 +1,164 @@
+"""Writes the results as Markdown. Load and soak are sections of their own: each can be measured again alone."""
+
+import datetime as dt
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from benchmark.cases import INTRA_OP_THREADS, MAX_BATCH_SIZE, Case
+from benchmark.goals import Goal
+from benchmark.installation import PERF_ANALYZER
+from benchmark.measure import CaseResult, Effort, Run
+from benchmark.soak import MEGABYTE, SoakResult
+
+LOAD, SOAK = "load", "soak"
+PREFACE = """\
+# Benchmarks
+
+Written by `scripts/bench --all`; do not edit. Every peer ran in the same session on the same machine as the daemon:
+compare columns, not this page with another machine's. On a machine with few cores the load generator takes its part
+of the CPU, so requests per second are what server and clients reach together; CPU per request is the server's alone.
+"""
+PEERS = """\
+* **daemon**: the model served by `appliance serve`, one process for the models of all cases
+* **echo**: a bare grpc.aio server that answers every request with constant bytes of the right size
+* **protobuf echo**: a grpc.aio server that takes the tensors through protobuf messages
+* **in process**: the same model by ONNX Runtime without a server, on an otherwise idle machine"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where the numbers come from."""
+
+    date: str
+    processor: str
+    cores: int
+    memory_gb: float
+    system: str
+    load_average: float  # of the last minute, before the first measurement
+    versions: dict[str, str]
+
+    @classmethod
+    def of_this_moment(cls) -> "Machine":
+        names = ("grpcio", "protobuf", "numpy", "onnxruntime")
+        return cls(
+            date=dt.datetime.now(dt.UTC).date().isoformat(),
+            processor=_processor(),
+            cores=psutil.cpu_count() or 1,
+            memory_gb=psutil.virtual_memory().total / 1e9,
+            system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+            load_average=os.getloadavg()[0],
+            versions={"Python": platform.python_version()} | {name: metadata.version(name) for name in names},
+        )
+
+    def sentence(self) -> str:
+        """Say it all in one paragraph."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return (
+            f"Measured on {self.date}: {self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB, {self.system}; "
+            f"{versions}; load average before the start {self.load_average:.1f}."
+        )
+
+
+def load_section(
+    machine: Machine, effort: Effort, cases: Sequence[Case], results: Sequence[CaseResult], goals: Sequence[Goal]
+) -> str:
+    """Render the load cases."""
+    measured = {result.case: result for result in results}
+    method = (
+        f"Load generator: perf_analyzer of {PERF_ANALYZER.requirement}, closed loop. Rounds: {effort.rounds}, each "
+        f"3 x {effort.window_s:g} s, daemon and peers in turn; medians, in goals with the range over the rounds. "
+        f"Models: maximal batch {MAX_BATCH_SIZE}, no queue delay, one instance, intra-op threads {INTRA_OP_THREADS}."
+    )
+    parts = ["## Load", machine.sentence(), method, PEERS, "### Goals", goal_table(goals)]
+    parts += [_case_part(case, measured[case.name]) for case in cases if case.name in measured]
+    return "\n\n".join(parts)
+
+
+def soak_section(machine: Machine, result: SoakResult, goals: Sequence[Goal]) -> str:
+    """Render the soak."""
+    readings = [
+        ("after warm-up", result.rss_warm_bytes),
+        (f"after {result.requests:,} requests", result.rss_after_requests_bytes),
+        (f"after {result.reloads} unload/load cycles", result.rss_after_reloads_bytes),
+    ]
+    rows = [f"| {name} | {size / MEGABYTE:.1f} MB |" for name, size in readings]
+    starts = "idle memory and cold start: not measured, the shipped models were not there"
+    if result.cold_starts_s:
+        listed = ", ".join(f"{start_s:.2f} s" for start_s in result.cold_starts_s)
+        starts = (
+            f"Starts with the shipped models (process start to `ServerReady`, files in the page cache): {listed}."
+        )
+    table = "\n".join(["| daemon | RSS |", "| --- | ---: |", *rows])
+    return "\n\n".join(["## Soak", machine.sentence(), "### Goals of the soak", goal_table(goals), table, starts])
+
+
+def goal_table(goals: Sequence[Goal]) -> str:
+    """Render goals, met or not."""
+    rows = [
+        f"| {goal.subject} | {goal.text} | {goal.target} | {goal.found} | {'met' if goal.met else '**not met**'} |"
+        for goal in goals
+    ]
+    return "\n".join(["| case | value | target | found | |", "| --- | --- | --- | --- | --- |", *rows])
+
+
+def update_document(document: Path, name: str, section: str) -> None:
+    """Put one section into the document, in place of its former text."""
+    text = document.read_text() if document.exists() else PREFACE
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    block = f"{begin}\n{section}\n{end}\n"
+    pattern = re.compile(rf"{re.escape(begin)}.*{re.escape(end)}\n", re.DOTALL)
+    found = pattern.search(text)
+    text = text[: found.start()] + block + text[found.end() :] if found else f"{text}\n{block}"
+    document.write_text(text)
+
+
+def _case_part(case: Case, result: CaseResult) -> str:
+    header = "| | req/s | p50 | p99 | CPU per request | mean batch | RSS before, after |\n"
+    rule = "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    rows = [_server_row(name, runs) for name, runs in result.servers.items()]
+    parts = [f"### {case.title}", header + rule + "\n".join(rows)]
+    if result.in_process_batch:
+        parts.append(_in_process_table(result))
+    return "\n\n".join(parts)
+
+
+def _server_row(name: str, runs: Sequence[Run]) -> str:
+    batch = median(run.mean_batch for run in runs)
+    cells = [
+        name,
+        f"{median(run.load.requests_per_s for run in runs):,.0f}",
+        _milliseconds(median(run.load.p50_us for run in runs)),
+        _milliseconds(median(run.load.p99_us for run in runs)),
+        f"{median(run.cpu_us_per_request for run in runs):,.0f} us",
+        f"{batch:.1f}" if batch else "",
+        f"{runs[0].rss_before_bytes / MEGABYTE:.0f}, {runs[-1].rss_after_bytes / MEGABYTE:.0f} MB",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _in_process_table(result: CaseResult) -> str:
+    rows = []
+    for runs in (result.in_process_single, result.in_process_batch):
+        sizes = sorted({run.batch_size for run in runs})
+        batch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}, as formed in the daemon"
+        cpu_us = median(run.cpu_us_per_inference for run in runs)
+        rows.append(f"| {batch} | {_milliseconds(median(run.median_us for run in runs))} | {cpu_us:,.0f} us |")
+    rows = list(dict.fromkeys(rows))  # one row where the daemon formed batches of one
+    return "\n".join(["| in process, batch | median per batch | CPU per inference |", "| --- | ---: | ---: |", *rows])
+
+
+def _milliseconds(microseconds: float) -> str:
+    return f"{microseconds / 1000:.2f} ms"
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found.group(1) if found else platform.machine()
