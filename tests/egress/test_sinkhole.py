@@ -1,4 +1,4 @@
-"""The sink-hole sees all that leaves the box, and nothing when nothing does: only then does its silence prove a thing."""
+"""The sink-hole sees all that leaves the box, and nothing when nothing does: else its silence would prove nothing."""
 
 import sys
 from pathlib import Path
