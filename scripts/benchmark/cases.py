@@ -7,7 +7,6 @@ from pathlib import Path
 from tests.support import onnx_models
 
 MAX_BATCH_SIZE = 32
-INTRA_OP_THREADS = 1  # the daemon's default for one instance; the in-process peer uses the same
 
 MODEL_TOML = f"""\
 max_batch_size = {MAX_BATCH_SIZE}

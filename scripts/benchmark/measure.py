@@ -52,6 +52,9 @@ class CaseResult:
     servers: dict[str, list[Run]]
     in_process_single: list[peers.InProcess]
     in_process_batch: list[peers.InProcess]  # at the batch size that formed in the daemon
+    in_process_paced: list[
+        peers.InProcess
+    ]  # at that batch size and at the daemon's pace: with caches as cool as there
 
 
 class Bench:
@@ -74,7 +77,7 @@ class Bench:
                 servers.append(running.enter_context(peers.objects_echo(case.model)))
             for server in servers:
                 self._warm_up(server, case)
-            result = CaseResult(case.name, {server.name: [] for server in servers}, [], [])
+            result = CaseResult(case.name, {server.name: [] for server in servers}, [], [], [])
             for number in range(self._effort.rounds):
                 self._round(case, servers, number, result)
             return result
@@ -113,11 +116,14 @@ class Bench:
 
     def _run_in_process(self, case: Case, result: CaseResult) -> None:
         model_file = case.model.file_in(self._models)
-        formed = max(1, round(result.servers[peers.DAEMON][-1].mean_batch))
-        single = peers.in_process(model_file, 1, self._effort.in_process_s)
-        batch = single if formed == 1 else peers.in_process(model_file, formed, self._effort.in_process_s)
+        daemon, seconds = result.servers[peers.DAEMON][-1], self._effort.in_process_s
+        formed = max(1, round(daemon.mean_batch))
+        single = peers.in_process(model_file, 1, seconds)
+        batch = single if formed == 1 else peers.in_process(model_file, formed, seconds)
+        paced = peers.in_process(model_file, formed, seconds, interval_s=formed / daemon.load.requests_per_s)
         result.in_process_single.append(single)
         result.in_process_batch.append(batch)
+        result.in_process_paced.append(paced)
         self._say(f"{case.name}: in process, batch {formed}: {batch.cpu_us_per_inference:.0f} us CPU per inference")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import Failed
-from benchmark.cases import INTRA_OP_THREADS, MAX_BATCH_SIZE, BenchModel
+from benchmark.cases import MAX_BATCH_SIZE, BenchModel
 from benchmark.server_process import ServerProcess, free_port
 
 DAEMON = "daemon"
@@ -20,6 +20,7 @@ class InProcess:
     """What one model costs without a server, at one batch size."""
 
     batch_size: int
+    interval_us: float  # from start to start of two runs; 0: back to back
     median_us: float  # per run of the whole batch
     cpu_us_per_inference: float
 
@@ -51,10 +52,10 @@ def _echo(name: str, mode: str, model: BenchModel) -> ServerProcess:
     return ServerProcess(name, command, port)
 
 
-def in_process(model_file: Path, batch_size: int, seconds: float) -> InProcess:
-    """Run the model in a fresh process for `seconds`."""
+def in_process(model_file: Path, batch_size: int, seconds: float, interval_s: float = 0.0) -> InProcess:
+    """Run the model in a fresh process for `seconds`, every `interval_s` or back to back."""
     command = [sys.executable, "-m", "benchmark.in_process", str(model_file), "--batch-size", str(batch_size)]
-    command += ["--seconds", str(seconds), "--threads", str(INTRA_OP_THREADS)]
+    command += ["--seconds", str(seconds), "--interval-s", str(interval_s)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Failed(f"the in-process run failed: {result.stderr.strip()[-300:]}", hint=" ".join(command))
