@@ -80,8 +80,11 @@ def soak(
 
 def _requests(generator: LoadGenerator, daemon: ServerProcess, count: int) -> None:
     before = daemon.counts(IDENTITY_TINY.name).requests
-    while (missing := count - (daemon.counts(IDENTITY_TINY.name).requests - before)) > 0:
-        generator.run_count(daemon.address, IDENTITY_TINY.name, CONCURRENCY, missing)
+    missing = count
+    while missing > 0:
+        # perf_analyzer takes no fewer requests than clients.
+        generator.run_count(daemon.address, IDENTITY_TINY.name, CONCURRENCY, max(missing, CONCURRENCY))
+        missing = count - (daemon.counts(IDENTITY_TINY.name).requests - before)
 
 
 def _reloads(daemon: ServerProcess, model: BenchModel, count: int) -> None:
