@@ -6,7 +6,8 @@ This is the only module that reads the environment. Order of precedence: command
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from appliance.errors import InvalidInput
 
 SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
+SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
 INT32_MAX = 2**31 - 1
 LARGEST_PORT = 65535
 
@@ -69,6 +71,7 @@ class Settings(_Table):
     """Everything an operator can set."""
 
     state_directory: Path | None = None
+    runtime_directory: Path | None = None  # sockets and locks
     models_directory: Path | None = None  # serve this directory directly, without the registry (development)
     server: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()
@@ -77,14 +80,15 @@ class Settings(_Table):
     @property
     def layout(self) -> "StateLayout":
         """Where everything is kept."""
-        return StateLayout(self.state_directory or default_state_directory())
+        return StateLayout(self.state_directory or default_state_directory(), self.runtime_directory)
 
 
 class StateLayout:
-    """Every path on disk below one state directory."""
+    """Every path on disk."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, runtime: Path | None = None) -> None:
         self.root = root.absolute()
+        self._runtime = runtime.absolute() if runtime else None
 
     @property
     def blobs(self) -> Path:
@@ -109,7 +113,9 @@ class StateLayout:
     @property
     def runtime(self) -> Path:
         """Sockets and locks of a running daemon."""
-        return self.root / "run"
+        if self._runtime is not None:
+            return self._runtime
+        return SYSTEM_RUNTIME_DIRECTORY if self.root == SYSTEM_STATE_DIRECTORY else self.root / "run"
 
     @property
     def socket(self) -> Path:
@@ -165,6 +171,32 @@ def load_settings(
             f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}",
             hint="all settings and their defaults: appliance serve --help, README section 'Settings'",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SystemdEnvironment:
+    """What systemd tells a service: where to report, and how often it wants a sign of life (0: never)."""
+
+    notify_socket: str
+    watchdog_s: float
+
+
+def systemd_environment(environment: Mapping[str, str] | None = None) -> SystemdEnvironment:
+    """Read NOTIFY_SOCKET and WATCHDOG_USEC (see sd_notify(3), sd_watchdog_enabled(3))."""
+    environment = os.environ if environment is None else environment
+    for_us = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    watchdog_s = int(microseconds) / 1e6 if for_us and microseconds.isdigit() else 0.0
+    return SystemdEnvironment(environment.get("NOTIFY_SOCKET", ""), watchdog_s)
+
+
+def remove_outbound_variables(environment: MutableMapping[str, str] | None = None) -> list[str]:
+    """Take proxy and telemetry variables out of the environment: they could only lead data out. Returns their names."""
+    environment = os.environ if environment is None else environment
+    found = [name for name in environment if name.upper().startswith("OTEL_") or name.upper().endswith("_PROXY")]
+    for name in found:
+        del environment[name]
+    return found
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

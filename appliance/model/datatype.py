@@ -47,7 +47,7 @@ class Datatype(Enum):
         if found is None:
             names = ", ".join(datatype.wire_name for datatype in cls)
             raise InvalidInput(f"unknown datatype '{text}', expected one of {names}")
-        return found  # type: ignore[return-value]  # the table holds this very enum
+        return found
 
     @classmethod
     def from_onnx(cls, number: int) -> "Datatype | None":

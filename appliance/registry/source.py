@@ -24,6 +24,7 @@ class AvailableVersion:
     config: ModelConfig  # as written; not yet completed from the model file
     digest: Digest | None  # of the manifest of all files; None when served from a plain directory
     licence: str = ""
+    stamp: str = ""  # differs when the files of this version differ (the digest, or sizes and times)
 
 
 @dataclass(frozen=True, slots=True)

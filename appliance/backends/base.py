@@ -1,0 +1,81 @@
+"""What serving asks of a runtime.
+
+Ownership: a BackendModel belongs to one LoadedModel; each ModelInstance belongs to one worker thread, which creates,
+runs and closes it. `execute` releases the interpreter lock while it computes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.model.config import ExecutionPolicy, InstanceGroup, ModelConfig
+from appliance.model.signature import ModelSignature
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """Everything a backend may know about the version that it loads."""
+
+    model_file: Path
+    config: ModelConfig
+    groups: tuple[InstanceGroup, ...]
+    execution: ExecutionPolicy
+
+
+class ModelInstance(Protocol):
+    """One executable copy of a model, used by one thread."""
+
+    def execute(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Compute `outputs`, in that order, from `inputs` (name -> array, batch on axis 0 if the model has one).
+
+        Raises InvalidInput when the data are at fault, Failed otherwise.
+        """
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class BackendModel(Protocol):
+    """One loaded version."""
+
+    @property
+    def signature(self) -> ModelSignature:
+        """Inputs and outputs as the file has them."""
+
+    @property
+    def device(self) -> str:
+        """The device that really computes, in the runtime's words."""
+
+    @property
+    def device_note(self) -> str:
+        """Why it is not the device that was asked for; empty if it is."""
+
+    def create_instance(self, group: InstanceGroup) -> ModelInstance:
+        """Make one executable copy."""
+
+    def close(self) -> None:
+        """Give everything back; all instances are closed by then."""
+
+
+class Backend(Protocol):
+    """A runtime."""
+
+    name: str
+    platform: str
+    default_filename: str
+    default_cpu_instances: int
+
+    def load(self, request: LoadRequest) -> BackendModel:
+        """Load one version. Raises InvalidInput (bad file or configuration) or Failed (no such device, no memory)."""
+
+
+def little_endian(array: Array) -> Array:
+    """Return the array row-major and little-endian, which is how it goes onto the wire (a copy only if it is not)."""
+    array = np.ascontiguousarray(array)
+    return array if array.dtype.byteorder in "=|<" else array.astype(array.dtype.newbyteorder("<"))

@@ -1,0 +1,232 @@
+"""The composition root: what is built, in which order it starts, and in which reverse order it stops.
+
+Start: lock, listen (live, not ready), load models, READY. Stop: refuse new work, answer what is in flight (bounded),
+close instances, close the source. The event loop, the signals and the background tasks belong to this module.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from appliance import __version__
+from appliance.daemon.journal import configure_logging
+from appliance.daemon.state_lock import daemon_lock
+from appliance.daemon.systemd import SystemdNotifier
+from appliance.errors import ApplianceError
+from appliance.registry.source import ModelSource
+from appliance.rpc.admin_service import AdminService
+from appliance.rpc.health_service import HealthService
+from appliance.rpc.inference_service import InferenceService
+from appliance.rpc.transport_grpcio import GrpcioTransport
+from appliance.serving.model_manager import ModelManager
+from appliance.settings import ServerSettings, Settings, SystemdEnvironment
+
+logger = logging.getLogger(__name__)
+
+ADMIN_SOCKET_MODE = 0o600
+INFERENCE_SOCKET_MODE = 0o660
+_EXTENSION_S = 30.0  # how far ahead systemd is told that loading still goes on
+_SOCKET_SERVICE_LIMITS = ServerSettings(reflection=False)
+
+
+class Daemon:
+    """One appliance in one process; two of them may live in one process (tests do it)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: ModelSource,
+        systemd: SystemdEnvironment,
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        self.settings = settings
+        self.state = "STARTING"
+        self._source = source
+        self._read_settings = read_settings
+        self._watchdog_s = systemd.watchdog_s
+        self._notifier = SystemdNotifier(systemd.notify_socket)
+        self._stop = asyncio.Event()
+        self._listeners: list[str] = []
+
+    def request_stop(self) -> None:
+        """Begin to drain, as SIGTERM does."""
+        self._stop.set()
+
+    @property
+    def listeners(self) -> list[str]:
+        """Addresses that accept inference."""
+        return list(self._listeners)
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> bool:
+        """Serve until asked to stop; False if not everything could be drained in time.
+
+        Raises an ApplianceError if it cannot start. `started` is called when the models have settled.
+        """
+        with daemon_lock(self.settings.layout):
+            self._manager = ModelManager(
+                self._source,
+                load_threads=self.settings.models.load_threads,
+                load_attempts=self.settings.models.load_attempts,
+            )
+            self._inference = self._inference_service()
+            self._health = HealthService(self._manager)
+            self._public = GrpcioTransport([self._inference.service, self._health.service], self.settings.server)
+            self._admin = GrpcioTransport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
+            await self._listen()
+            async with self._background():
+                await self._load_models()
+                started()
+                await self._stop.wait()
+            return await self._shut_down()
+
+    def _inference_service(self) -> InferenceService:
+        return InferenceService(
+            self._manager,
+            name=self.settings.server.name,
+            version=__version__,
+            repository_control=self.settings.models.repository_control,
+        )
+
+    def _admin_service(self) -> AdminService:
+        return AdminService(
+            self._manager,
+            version=__version__,
+            transport=GrpcioTransport.name,
+            state=lambda: self.state,
+            listeners=lambda: self.listeners,
+            settings=lambda: flat(self.settings),
+            reload=self.reload,
+        )
+
+    async def _listen(self) -> None:
+        layout = self.settings.layout
+        for address in self.settings.server.listen:
+            self._listeners.append(self._public.listen(address))
+        self._listeners.append(self._public.listen(f"unix:{layout.socket}", socket_mode=INFERENCE_SOCKET_MODE))
+        self._admin.listen(f"unix:{layout.admin_socket}", socket_mode=ADMIN_SOCKET_MODE)
+        await self._public.start()
+        await self._admin.start()
+        logger.info("listening on %s", ", ".join(self._listeners))
+
+    async def _load_models(self) -> None:
+        self._notifier.status(f"loading models from {self._source.description}")
+        await self._manager.reconcile()
+        # What start-up left behind lives as long as the process: keep the collector from walking it.
+        gc.collect()
+        gc.freeze()
+        self.state = "READY"
+        summary = self._summary()
+        self._notifier.ready(summary)
+        logger.info("READY: %s", summary)
+
+    def _summary(self) -> str:
+        table = self._manager.table
+        ready = sum(1 for _ in table.loaded())
+        wanted = {entry.version: name for name, entry, _ in table.rows() if entry is not None}
+        failed = [
+            f"{name} version {entry.version}: {reason}"
+            for name, entry, reason in table.rows()
+            if entry is not None and entry.state.value == "UNAVAILABLE" and reason != "unloaded"
+        ]
+        text = f"serving {ready} model version{'' if ready == 1 else 's'}" if wanted else "serving no model"
+        return f"{text}; not served: {'; '.join(failed)}" if failed else text
+
+    async def reload(self) -> tuple[list[str], list[str]]:
+        """Read settings and desired models again, as SIGHUP does; returns (applied, needs restart).
+
+        Raises InvalidInput for settings that are not valid; then nothing changes.
+        """
+        before, after = flat(self.settings), self._read_settings()
+        changed = sorted(key for key, value in flat(after).items() if before.get(key) != value)
+        applied = [key for key in changed if key.startswith("log.")]
+        configure_logging(after.log)
+        self.settings = self.settings.model_copy(update={"log": after.log})
+        await self._manager.reconcile()
+        return applied, [key for key in changed if key not in applied]
+
+    @contextlib.asynccontextmanager
+    async def _background(self) -> AsyncIterator[None]:
+        """Signals and the watchdog, for as long as the appliance runs."""
+        loop = asyncio.get_running_loop()
+        reloads: set[asyncio.Task[None]] = set()
+
+        def on_hangup() -> None:
+            task = asyncio.create_task(self._reload_by_signal())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGTERM, self.request_stop)
+        loop.add_signal_handler(signal.SIGINT, self.request_stop)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        life = asyncio.create_task(self._show_life())
+        try:
+            yield
+        finally:
+            life.cancel()
+            for task in reloads:
+                task.cancel()
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    async def _reload_by_signal(self) -> None:
+        self._notifier.reloading()
+        try:
+            applied, needs_restart = await self.reload()
+            logger.info(
+                "reloaded; applied: %s; after a restart: %s", applied or "nothing", needs_restart or "nothing"
+            )
+        except ApplianceError as error:
+            logger.error("reload failed, the old settings stay in force: %s", error)  # noqa: TRY400
+        self._notifier.ready(self._summary())
+
+    async def _show_life(self) -> None:
+        """Feed the watchdog, and ask for more time while models load."""
+        period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
+        while True:
+            if self.state == "STARTING":
+                self._notifier.extend_timeout(_EXTENSION_S)
+            if self._watchdog_s:
+                self._notifier.watchdog()
+            await asyncio.sleep(period_s)
+
+    async def _shut_down(self) -> bool:
+        self.state = "DRAINING"
+        self._notifier.stopping()
+        logger.info("draining")
+        grace_s = self.settings.server.drain_timeout_s
+        self._inference.drain()
+        self._health.drain()
+        await self._public.stop(grace_s)
+        try:
+            await asyncio.wait_for(self._manager.close(), grace_s)
+        except TimeoutError:
+            logger.error("an execution did not end within %s s", grace_s)  # noqa: TRY400
+            return False
+        finally:
+            await self._admin.stop(0)
+            for path in (self.settings.layout.socket, self.settings.layout.admin_socket):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+        logger.info("stopped")
+        return True
+
+
+def flat(settings: Settings) -> dict[str, str]:
+    """Settings as `table.key` -> text."""
+    values: dict[str, str] = {}
+    for key, value in settings.model_dump().items():
+        if isinstance(value, dict):
+            values |= {f"{key}.{inner}": _text(item) for inner, item in value.items()}
+        else:
+            values[key] = _text(value)
+    return values
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else os.fspath(value) if isinstance(value, Path) else str(value)

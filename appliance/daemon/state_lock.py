@@ -1,0 +1,48 @@
+"""One daemon per state directory."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from appliance.errors import Busy, Failed
+from appliance.settings import StateLayout
+
+_LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
+
+
+@contextmanager
+def daemon_lock(layout: StateLayout) -> Iterator[None]:
+    """Hold the daemon's lock. Raises Busy if another daemon has it, Failed if the directories cannot be made."""
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Failed(
+            f"cannot use state directory {layout.root}: {error.strerror}: {error.filename}",
+            hint="name a writable one: appliance serve --state DIR",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_socket_path(layout)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+        raise Busy(
+            f"another appliance (process {owner}) serves the state directory {layout.root}",
+            hint="look at it with: appliance status, or choose another: appliance serve --state DIR",
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _check_socket_path(layout: StateLayout) -> None:
+    length = len(os.fsencode(layout.admin_socket))
+    if length > _LONGEST_SOCKET_PATH:
+        raise Failed(
+            f"the path of the Unix socket {layout.admin_socket} has {length} bytes, at most {_LONGEST_SOCKET_PATH} work",
+            hint="set runtime_directory to a shorter path in appliance.toml",
+        )

@@ -1,0 +1,120 @@
+"""ApplianceAdmin: what the command line asks the running daemon, over the administration socket only."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import psutil
+
+from appliance.errors import InvalidInput
+from appliance.rpc.call import Call, Parts, Service
+from appliance.rpc.messages import parse
+from appliance.rpc.pb import appliance_admin_pb2 as pb
+from appliance.serving.loaded_model import LoadedModel
+from appliance.serving.model_manager import ModelManager
+from appliance.serving.model_table import ModelEntry, VersionEntry
+
+LONGEST_RECONCILE_S = 600.0
+
+
+class AdminService:
+    """Status, Reconcile, ReloadSettings."""
+
+    def __init__(
+        self,
+        manager: ModelManager,
+        *,
+        version: str,
+        transport: str,
+        state: Callable[[], str],
+        listeners: Callable[[], list[str]],
+        settings: Callable[[], Mapping[str, str]],
+        reload: Callable[[], Awaitable[tuple[list[str], list[str]]]],
+    ) -> None:
+        self._manager = manager
+        self._version = version
+        self._transport = transport
+        self._state = state
+        self._listeners = listeners
+        self._settings = settings
+        self._reload = reload
+        self._process = psutil.Process()
+        self._started_s = time.monotonic()
+
+    @property
+    def service(self) -> Service:
+        """The table of methods."""
+        methods = {"Status": self._status, "Reconcile": self._reconcile, "ReloadSettings": self._reload_settings}
+        return Service("appliance.admin.v1.ApplianceAdmin", methods, {}, {})
+
+    async def _status(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+        parse(pb.StatusRequest, data)
+        response = pb.StatusResponse(
+            product_version=self._version,
+            pid=os.getpid(),
+            start_time_unix_s=int(self._process.create_time()),
+            uptime_s=time.monotonic() - self._started_s,
+            state=self._state(),
+            listeners=self._listeners(),
+            transport=self._transport,
+            rss_bytes=self._process.memory_info().rss,
+            models=self._models(),
+            settings=dict(self._settings()),
+        )
+        source = self._manager.source
+        if source.mode == "registry":
+            response.model_source.registry_path = source.description
+        else:
+            response.model_source.directory_path = source.description
+        return [response.SerializeToString()]
+
+    async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        timeout_s = parse(pb.ReconcileRequest, data).timeout_s
+        if not 0 <= timeout_s <= LONGEST_RECONCILE_S:
+            raise InvalidInput(f"timeout_s is {timeout_s}, expected 0 to {LONGEST_RECONCILE_S:.0f}")
+        reconciling = asyncio.create_task(self._manager.reconcile())
+        done, _ = await asyncio.wait([reconciling], timeout=timeout_s or LONGEST_RECONCILE_S)
+        for task in done:
+            task.result()
+        return [pb.ReconcileResponse(settled=bool(done), models=self._models()).SerializeToString()]
+
+    async def _reload_settings(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        parse(pb.ReloadSettingsRequest, data)
+        applied, needs_restart = await self._reload()
+        return [pb.ReloadSettingsResponse(applied=applied, needs_restart=needs_restart).SerializeToString()]
+
+    def _models(self) -> list[pb.ModelStatus]:
+        table = self._manager.table
+        return [_status_of(name, table.entries[name], entry, reason) for name, entry, reason in table.rows()]
+
+
+def _status_of(name: str, model: ModelEntry, entry: VersionEntry | None, reason: str) -> pb.ModelStatus:
+    if entry is None:
+        return pb.ModelStatus(name=name, state="UNAVAILABLE", reason=reason)
+    status = pb.ModelStatus(
+        name=name,
+        version=str(entry.version),
+        state=entry.state.value,
+        reason=reason,
+        digest=entry.available.digest or "",
+        aliases=sorted(alias for alias, version in model.source.aliases.items() if version == entry.version),
+        execution_asked=entry.available.config.execution.value,
+    )
+    if entry.model is not None:
+        _add_loaded(status, entry.model)
+    return status
+
+
+def _add_loaded(status: pb.ModelStatus, model: LoadedModel) -> None:
+    status.backend = model.served.config.backend
+    status.device = model.device
+    status.reason = status.reason or model.device_note
+    status.instances = model.instances
+    status.queue_depth = model.queue_depth
+    status.load_duration_s = model.load_duration_s
+    with model.statistics.lock:
+        status.inference_count = model.statistics.inference_count
+        status.execution_count = model.statistics.execution_count
+        status.failure_count = model.statistics.fail.count
+        status.last_inference_unix_ms = model.statistics.last_inference_ms

@@ -1,0 +1,43 @@
+"""The seam between services and transports.
+
+A service is a table of methods: functions of the request bytes and our own call context. Unary functions return the
+response as parts (joined by the transport, once); streams take an iterator of request bytes and yield responses.
+No type of any gRPC library appears on this side.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Parts = Sequence["bytes | memoryview[Any]"]
+
+
+class Call(Protocol):
+    """What a service may know about the call that it answers."""
+
+    @property
+    def peer(self) -> str:
+        """Who calls, in the transport's words: `ipv4:127.0.0.1:51234`, `unix:`."""
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Monotonic time after which the client no longer waits; None: it set no deadline."""
+
+    @property
+    def metadata(self) -> Mapping[str, str | bytes]:
+        """Headers that the client sent."""
+
+
+UnaryMethod = Callable[[bytes, Call], Awaitable[Parts]]
+ServerStreamMethod = Callable[[bytes, Call], AsyncIterator[Parts]]
+StreamMethod = Callable[[AsyncIterator[bytes], Call], AsyncIterator[Parts]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Methods of one gRPC service by their short names."""
+
+    name: str
+    unary: Mapping[str, UnaryMethod]
+    server_streams: Mapping[str, ServerStreamMethod]
+    streams: Mapping[str, StreamMethod]

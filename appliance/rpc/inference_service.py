@@ -1,0 +1,163 @@
+"""GRPCInferenceService: Triton's protocol over what serving offers.
+
+Every method is a function of request bytes and our own call context; see call.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from appliance.errors import ApplianceError, Unsupported
+from appliance.model.config_text import config_to_proto
+from appliance.model.pb.model_config_pb2 import ModelConfig
+from appliance.rpc import codec, stream
+from appliance.rpc.call import Call, Parts, Service, UnaryMethod
+from appliance.rpc.messages import parse
+from appliance.rpc.pb import grpc_service_pb2 as pb
+from appliance.rpc.raw_message import parse_infer_request
+from appliance.rpc.repository_methods import RepositoryMethods
+from appliance.rpc.statistics_message import model_statistics
+from appliance.serving.loaded_model import LoadedModel
+from appliance.serving.model_manager import ModelManager
+
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
+_NOT_BUILT = {
+    "SystemSharedMemoryStatus": "shared memory is not part of this version: send tensors in the request",
+    "SystemSharedMemoryRegister": "Client shared memory is disabled. Send tensors in the request",
+    "SystemSharedMemoryUnregister": "Client shared memory is disabled. Send tensors in the request",
+    "CudaSharedMemoryStatus": "shared memory is not part of this version: send tensors in the request",
+    "CudaSharedMemoryRegister": "Client shared memory is disabled. Send tensors in the request",
+    "CudaSharedMemoryUnregister": "Client shared memory is disabled. Send tensors in the request",
+    "TraceSetting": "request tracing is not part of this version: see ModelStatistics for durations",
+    "LogSettings": "log settings cannot be changed over the network: see [log] in appliance.toml",
+}
+
+
+class InferenceService:
+    """The 20 methods of GRPCInferenceService."""
+
+    def __init__(self, manager: ModelManager, *, name: str, version: str, repository_control: bool) -> None:
+        self._manager = manager
+        self._table = manager.table
+        self._name = name
+        self._version = version
+        self._repository = RepositoryMethods(manager, allowed=repository_control)
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on not live, not ready, and every inference refused."""
+        self._draining = True
+
+    @property
+    def service(self) -> Service:
+        """The table of methods."""
+        unary: dict[str, UnaryMethod] = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "ModelInfer": self._model_infer,
+            "RepositoryIndex": self._repository.index,
+            "RepositoryModelLoad": self._repository.load,
+            "RepositoryModelUnload": self._repository.unload,
+        }
+        unary |= {method: _refusing(sentence) for method, sentence in _NOT_BUILT.items()}
+        return Service("inference.GRPCInferenceService", unary, {}, {"ModelStreamInfer": self._model_stream_infer})
+
+    async def _model_infer(self, data: bytes, call: Call) -> Parts:
+        received_ns = codec.now_ns()
+        message, raw = parse_infer_request(data)
+        try:
+            return await self.infer(message, raw, call, received_ns)
+        except ApplianceError as error:
+            error.message = f"[request id: {message.id or '<id_unknown>'}] {error.message}"
+            raise
+
+    async def infer(self, message: pb.ModelInferRequest, raw: codec.Raw, call: Call, received_ns: int) -> Parts:
+        """Answer one parsed request. The model is looked up and the request queued without giving way in between."""
+        model = self._table.lookup(message.model_name, message.model_version)
+        request = codec.decode_request(message, raw, model, received_ns)
+        request.deadline_s = call.deadline_s
+        arrays = await model.infer(request)
+        return codec.encode_response(message, model, request.outputs, arrays)
+
+    def _model_stream_infer(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:
+        return stream.answer_in_order(requests, call, self.infer)
+
+    async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+        parse(pb.ServerLiveRequest, data)
+        return [pb.ServerLiveResponse(live=True).SerializeToString()]
+
+    async def _server_ready(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        parse(pb.ServerReadyRequest, data)
+        return [pb.ServerReadyResponse(ready=self._manager.ready and not self._draining).SerializeToString()]
+
+    async def _server_metadata(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        parse(pb.ServerMetadataRequest, data)
+        response = pb.ServerMetadataResponse(name=self._name, version=self._version, extensions=EXTENSIONS)
+        return [response.SerializeToString()]
+
+    async def _model_ready(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        request = parse(pb.ModelReadyRequest, data)
+        return [pb.ModelReadyResponse(ready=self._table.is_ready(request.name, request.version)).SerializeToString()]
+
+    async def _model_metadata(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        request = parse(pb.ModelMetadataRequest, data)
+        model = self._table.lookup(request.name, request.version)
+        ready = reversed(self._table.known(model.name).ready())
+        response = pb.ModelMetadataResponse(
+            name=model.name, versions=[other.version_text for other in ready], platform=model.served.config.platform
+        )
+        batch = (-1,) if model.served.max_batch_size else ()
+        for spec in model.served.inputs.values():
+            response.inputs.add(name=spec.name, datatype=spec.datatype.wire_name, shape=(*batch, *spec.shape))
+        for spec in model.served.outputs.values():
+            response.outputs.add(name=spec.name, datatype=spec.datatype.wire_name, shape=(*batch, *spec.shape))
+        return [response.SerializeToString()]
+
+    async def _model_config(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        request = parse(pb.ModelConfigRequest, data)
+        model = self._table.lookup(request.name, request.version)
+        return [pb.ModelConfigResponse(config=_described(model)).SerializeToString()]
+
+    async def _model_statistics(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        request = parse(pb.ModelStatisticsRequest, data)
+        if request.name:
+            entry = self._table.known(request.name, request.version)
+            wanted = [self._table.lookup(request.name, request.version)] if request.version else entry.ready()
+            if not wanted:
+                self._table.lookup(request.name, request.version)  # raises, with the reason
+        else:
+            wanted = list(self._table.loaded())
+        response = pb.ModelStatisticsResponse(model_stats=[model_statistics(model) for model in wanted])
+        return [response.SerializeToString()]
+
+
+def _described(model: LoadedModel) -> ModelConfig:
+    """The configuration in force, with the device that really computes among its parameters."""
+    config = config_to_proto(model.served.config)
+    config.parameters["execution_device"].string_value = model.device
+    if model.device_note:
+        config.parameters["execution_note"].string_value = model.device_note
+    if model.available.digest:
+        config.parameters["digest"].string_value = model.available.digest
+    return config
+
+
+def _refusing(sentence: str) -> UnaryMethod:
+    async def refuse(data: bytes, call: Call) -> Parts:  # noqa: ARG001  (every method has the same form)
+        await asyncio.sleep(0)
+        raise Unsupported(sentence)
+
+    return refuse

@@ -1,0 +1,69 @@
+"""ModelStreamInfer: many requests on one call, answered in the order of the requests.
+
+Requests are queued as they arrive, so those of one stream can share a batch; at most WINDOW are unanswered, then the
+stream is read no further. An error is an answer like any other and does not end the stream, unless the client asked
+for that with the header `triton_grpc_error: true`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from appliance.errors import ApplianceError
+from appliance.rpc.call import Call, Parts
+from appliance.rpc.codec import Raw, now_ns
+from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
+from appliance.rpc.raw_message import parse_infer_request
+
+WINDOW = 256  # unanswered requests of one stream
+FINAL = "triton_final_response"
+ERROR_HEADER = "triton_grpc_error"
+
+Infer = Callable[[ModelInferRequest, Raw, Call, int], Awaitable[Parts]]
+_Answers = asyncio.Queue["asyncio.Task[Parts] | None"]
+
+
+async def answer_in_order(requests: AsyncIterator[bytes], call: Call, infer: Infer) -> AsyncIterator[Parts]:
+    """Yield one response for each request. Ends when the client has half-closed and everything is answered."""
+    errors_end_the_stream = str(call.metadata.get(ERROR_HEADER, "")).lower() == "true"
+    answers: _Answers = asyncio.Queue(WINDOW)
+    reader = asyncio.create_task(_read(requests, call, infer, answers, errors_end_the_stream=errors_end_the_stream))
+    try:
+        while (answer := await answers.get()) is not None:
+            yield await answer
+        await reader
+    finally:
+        reader.cancel()
+        while not answers.empty():
+            answer = answers.get_nowait()
+            if answer is not None:
+                answer.cancel()
+
+
+async def _read(
+    requests: AsyncIterator[bytes], call: Call, infer: Infer, answers: _Answers, *, errors_end_the_stream: bool
+) -> None:
+    try:
+        async for data in requests:
+            await answers.put(
+                asyncio.create_task(_answer(data, call, infer, errors_end_the_stream=errors_end_the_stream))
+            )
+    finally:
+        await answers.put(None)
+
+
+async def _answer(data: bytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
+    received_ns = now_ns()
+    message = ModelInferRequest()
+    try:
+        message, raw = parse_infer_request(data)
+        inner = ModelInferResponse.FromString(b"".join(await infer(message, raw, call, received_ns)))
+        response = ModelStreamInferResponse(infer_response=inner)
+    except ApplianceError as error:
+        if errors_end_the_stream:
+            raise
+        response = ModelStreamInferResponse(error_message=f"[request id: {message.id or '<id_unknown>'}] {error}")
+        response.infer_response.id = message.id
+        response.infer_response.model_name = message.model_name
+        response.infer_response.model_version = message.model_version
+    response.infer_response.parameters[FINAL].bool_param = True
+    return [response.SerializeToString()]

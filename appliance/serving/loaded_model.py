@@ -1,0 +1,181 @@
+"""One version that is in memory: its batcher, its instances, its statistics.
+
+Ownership: created and closed by a loader thread; `infer` runs on the event loop; workers answer through one callback
+per batch into that loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from appliance.backends.base import Array, BackendModel, LoadRequest
+from appliance.backends.table import backend_name, open_backend
+from appliance.errors import ApplianceError, Busy, Expired, InvalidInput
+from appliance.model.config import InstanceGroup, InstanceKind
+from appliance.model.config_completion import ServedModel, complete_config, served_model
+from appliance.registry.source import AvailableVersion
+from appliance.serving.batching import BatchingPolicy
+from appliance.serving.dynamic_batcher import DynamicBatcher
+from appliance.serving.instance_worker import instance_workers
+from appliance.serving.request import InferenceRequest
+from appliance.serving.statistics import ModelStatistics
+from appliance.serving.warm_up import warm_up_requests
+
+logger = logging.getLogger(__name__)
+
+
+class LoadedModel:
+    """Answers inferences of one version until it is closed."""
+
+    def __init__(self, available: AvailableVersion, loop: asyncio.AbstractEventLoop) -> None:
+        """Load, warm up and be ready. Blocks for as long as that takes: call it from a loader thread.
+
+        Raises an ApplianceError that says why the version cannot be served; then nothing is left behind.
+        """
+        started_s = time.monotonic()
+        self.available = available
+        self.name = available.name
+        self.version = available.version
+        self.version_text = str(available.version)
+        self._loop = loop
+        self._model, self.served = _open(available)
+        self.statistics = ModelStatistics()
+        self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), self._refuse)
+        try:
+            self._workers = instance_workers(
+                self._model,
+                self.served,
+                warm_up_requests(self.served, available.directory),
+                self._batcher,
+                self.statistics,
+                self._deliver,
+            )
+            for worker in self._workers:
+                worker.ready.result()
+        except BaseException:
+            self.close()
+            raise
+        self.load_duration_s = time.monotonic() - started_s
+
+    @property
+    def device(self) -> str:
+        """The device that really computes."""
+        return self._model.device
+
+    @property
+    def device_note(self) -> str:
+        """Why that is not the device asked for; empty if it is."""
+        return self._model.device_note
+
+    @property
+    def instances(self) -> int:
+        """Executable copies."""
+        return len(self._workers)
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait."""
+        return self._batcher.depth
+
+    def submit(self, request: InferenceRequest) -> "asyncio.Future[list[Array]]":
+        """Queue a request; the future gets the output arrays in the order of `request.outputs`.
+
+        Raises Busy when the queue is full or the model is leaving. Cancelling the future drops the request.
+        """
+        future: asyncio.Future[list[Array]] = self._loop.create_future()
+        request.deliver = lambda answered: _resolve(future, answered)
+        try:
+            self._batcher.submit(request)
+        except Busy:
+            self.statistics.record_failure(request)
+            raise
+        return future
+
+    async def infer(self, request: InferenceRequest) -> list[Array]:
+        """Compute one request. If the caller is cancelled while it waits, the request leaves the queue."""
+        future = self.submit(request)
+        timer = None
+        if request.expires_s is not None:
+            timer = self._loop.call_later(request.expires_s - time.monotonic(), self._batcher.expire, request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            request.leave()
+            self._batcher.discard(request)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def retire(self) -> None:
+        """Refuse new requests; what is queued will still be answered."""
+        self._batcher.close()
+
+    def close(self) -> None:
+        """Answer what is queued, end the instances, give the memory back. Blocks: call it from a loader thread."""
+        self._batcher.close()
+        for worker in getattr(self, "_workers", ()):
+            worker.join()
+        self._model.close()
+
+    def _deliver(self, requests: Sequence[InferenceRequest]) -> None:
+        """Hand answered requests back to the event loop, with one wake-up for the whole batch."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending, nobody waits
+            self._loop.call_soon_threadsafe(_hand_over, requests)
+
+    def _refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
+        request.error = error
+        self.statistics.record_failure(request)
+        self._deliver([request])
+
+
+def _hand_over(requests: Sequence[InferenceRequest]) -> None:
+    for request in requests:
+        if request.deliver is not None:
+            request.deliver(request)
+
+
+def _resolve(future: "asyncio.Future[list[Array]]", request: InferenceRequest) -> None:
+    if future.done():  # the client left
+        return
+    if request.error is not None:
+        future.set_exception(request.error)
+    else:
+        future.set_result(request.result)
+
+
+def _open(available: AvailableVersion) -> tuple[BackendModel, ServedModel]:
+    """Open the model file, complete the configuration from it and check that they agree."""
+    name = backend_name(available.config)
+    backend = open_backend(name)
+    groups = tuple(group for group in available.config.instance_group) or (InstanceGroup(kind=InstanceKind.CPU),)
+    model = backend.load(LoadRequest(available.model_file, available.config, groups, available.config.execution))
+    try:
+        config = complete_config(
+            available.config,
+            model.signature,
+            name=available.name,
+            backend=name,
+            platform=backend.platform,
+            filename=available.model_file.name,
+            default_instances=backend.default_cpu_instances,
+        )
+        labels = {
+            output.label_filename: _labels(available, output.label_filename)
+            for output in config.output
+            if output.label_filename
+        }
+        return model, served_model(config, model.signature, labels)
+    except ApplianceError:
+        model.close()
+        raise
+
+
+def _labels(available: AvailableVersion, filename: str) -> tuple[str, ...]:
+    path = available.directory / filename
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"label file {filename} cannot be read: {error}") from error

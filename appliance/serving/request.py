@@ -1,0 +1,48 @@
+"""One inference on its way through serving.
+
+Ownership: a request belongs to the caller until `DynamicBatcher.submit`, to the batcher while it waits, to one worker
+thread while it is computed, and to the caller again once `deliver` was called. The caller may leave at any time:
+`leave` only marks the request, and whoever holds it drops it at the next look.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from appliance.backends.base import Array
+from appliance.errors import ApplianceError
+
+
+@dataclass(slots=True, eq=False)
+class InferenceRequest:
+    """Validated input of one inference and, later, its outcome.
+
+    inputs: name -> array, shape complete (batch on axis 0 if the model has one). rows: size of that axis, else 1.
+    outputs: names in the order of the answer. batch_key: only requests with equal keys can share an execution.
+    """
+
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    batch_key: Hashable
+    priority: int = 0  # 0: the model's default level
+    timeout_us: int = 0  # 0: the queue policy's own
+    deadline_s: float | None = None  # monotonic; after it nobody wants the answer
+    received_ns: int = 0
+    queued_ns: int = 0
+    expires_s: float | None = None  # monotonic; after it the queue policy applies
+    deliver: "Callable[[InferenceRequest], None] | None" = None
+    left: bool = False
+    result: list[Array] = field(default_factory=list)
+    error: ApplianceError | None = None
+
+    def leave(self) -> None:
+        """The caller no longer waits."""
+        self.left = True
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that share one execution."""
+
+    requests: Sequence[InferenceRequest]
+    rows: int
