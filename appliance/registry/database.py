@@ -1,0 +1,137 @@
+"""The registry's SQLite file: opened, brought to the current schema, read and written in whole transactions.
+
+Invariants: a committed transaction survives a power cut (WAL, synchronous=FULL); there is one writer at a time (BEGIN
+IMMEDIATE), readers never wait for it; every connection is closed by the block that opened it, so any thread may call.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from appliance.errors import ApplianceError, Busy, Failed
+from appliance.registry.durable import disk_errors, exclusive_lock, make_directory
+from appliance.registry.migrations import MIGRATIONS
+
+_BUSY_TIMEOUT_S = 30.0
+_DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})
+_WAITED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+_NO_SPACE = frozenset({"SQLITE_FULL"})
+
+
+class Database:
+    """One SQLite file. Holds no connection between calls."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+        """Create the file if it is missing, check it, bring it to the newest schema. Raises Failed."""
+        with disk_errors(f"opening {self.path}"):
+            make_directory(self.path.parent)
+            # Switching to WAL and migrating do not wait for each other by themselves.
+            with exclusive_lock(self.path.parent), self._translated(), closing(self._connect("rwc")) as connection:
+                self._check_not_from_the_future(connection, len(migrations))
+                connection.execute("PRAGMA journal_mode = WAL")
+                self._migrate(connection, migrations)
+                self._check_integrity(connection, "quick_check")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees one state of the database throughout and cannot change it."""
+        with self._translated(), closing(self._connect("ro")) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside a transaction: committed at the end, rolled back on any error.
+
+        Raises Busy if another writer does not finish in time.
+        """
+        with self._translated(), closing(self._connect("rw")) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def check(self) -> str:
+        """Examine the whole file; returns what is wrong with it, '' if nothing."""
+        try:
+            with self.reading() as connection:
+                self._check_integrity(connection, "integrity_check")
+                broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+        except ApplianceError as error:
+            return str(error)
+        return f"{self.path}: {len(broken)} rows refer to versions that are not there" if broken else ""
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
+        for number, statements in enumerate(migrations, start=1):
+            if number <= _schema(connection):
+                continue
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")  # part of the transaction
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _check_not_from_the_future(self, connection: sqlite3.Connection, newest: int) -> None:
+        found = _schema(connection)
+        if found > newest:
+            raise Failed(
+                f"{self.path} has schema {found}, this version of the appliance knows schemas up to {newest}",
+                hint="install the newer version of the appliance again, or name another state directory",
+            )
+
+    def _check_integrity(self, connection: sqlite3.Connection, pragma: str) -> None:
+        found = connection.execute(f"PRAGMA {pragma}(1)").fetchone()[0]
+        if found != "ok":
+            raise self._damaged(str(found))
+
+    def _damaged(self, reason: str) -> Failed:
+        return Failed(
+            f"{self.path} is damaged: {reason}",
+            hint=f"stop the appliance and restore a copy of the file; or move {self.path.name}* away, add the models "
+            "again and look at them with: appliance models verify",
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's errors in our words."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "")
+            primary = "_".join(name.split("_")[:2])  # SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY
+            if primary in _DAMAGED:
+                raise self._damaged(str(error)) from error
+            if primary in _WAITED:
+                raise Busy(f"{self.path} is being written by another process", hint="try again") from error
+            hint = "make room on the disk" if primary in _NO_SPACE else "look at the disk and at the file's owner"
+            raise Failed(f"{self.path}: {error} ({name or type(error).__name__})", hint=hint) from error
+
+
+def _schema(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

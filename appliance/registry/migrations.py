@@ -1,0 +1,50 @@
+"""The registry's tables, as numbered steps that are never changed once released: new needs are new steps."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE versions (
+            name TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            digest TEXT NOT NULL,       -- of the manifest
+            manifest TEXT NOT NULL,     -- canonical JSON
+            config_text TEXT NOT NULL,  -- as the package has it
+            provenance TEXT,            -- JSON object, NULL if the package has none
+            signature TEXT NOT NULL,    -- JSON, what the model file says it takes and gives
+            added_at REAL NOT NULL,     -- seconds since 1970
+            PRIMARY KEY (name, version)
+        )
+        """,
+        """
+        CREATE TABLE aliases (
+            name TEXT NOT NULL,
+            alias TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            PRIMARY KEY (name, alias),
+            FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE RESTRICT
+        )
+        """,
+        """
+        CREATE TABLE alias_history (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            alias TEXT NOT NULL,
+            at REAL NOT NULL,
+            previous INTEGER,           -- NULL: the alias was new
+            version INTEGER             -- NULL: the alias was taken away
+        )
+        """,
+        """
+        CREATE TABLE loads (
+            name TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            unfinished INTEGER NOT NULL,  -- attempts in a row that began and never ended
+            started_at REAL NOT NULL,
+            finished_at REAL,             -- NULL: going on, or the process died
+            problem TEXT NOT NULL,        -- '' if the last finished one ended READY
+            PRIMARY KEY (name, version),
+            FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
+        )
+        """,
+    ),
+)

@@ -1,0 +1,155 @@
+"""Which models are on this box, and which of their versions shall be served.
+
+Ownership: an instance holds no connection and no lock between calls, so any thread or process may use one; each
+change is one transaction. `activate` only says what is desired: the daemon that serves this state directory follows.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from appliance.errors import ApplianceError, Busy
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry import aliases, garbage, loads, queries
+from appliance.registry.addition import Addition, Check, Progress
+from appliance.registry.blob_store import BlobStore
+from appliance.registry.database import Database
+from appliance.registry.export import export_version
+from appliance.registry.package import Package
+from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
+from appliance.registry.scrub import Scrub, scrubbed_bytes
+from appliance.registry.staging import StagingArea
+from appliance.registry.views import ViewStore
+from appliance.settings import StateLayout
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """The Progress of a caller who does not want to know."""
+
+
+class ModelRegistry:
+    """The registry of one state directory."""
+
+    def __init__(self, layout: StateLayout, clock: Callable[[], float]) -> None:
+        """Use `open`."""
+        self.layout = layout
+        self.staging = StagingArea(layout.staging)
+        self.blobs = BlobStore(layout.blobs, self.staging)
+        self.views = ViewStore(layout.views, self.blobs, self.staging)
+        self.database = Database(layout.database)
+        self._clock = clock
+
+    @classmethod
+    @contextmanager
+    def open(cls, layout: StateLayout, *, clock: Callable[[], float] = time.time) -> Iterator[Self]:
+        """Create what is missing, remove what a crash left half-written, check the database.
+
+        Raises Failed if the state directory cannot be used.
+        """
+        registry = cls(layout, clock)
+        registry.database.open()
+        registry.blobs.open_store()
+        registry.views.open_store()
+        yield registry
+
+    def add(self, package: Package, *, check: Check, progress: Progress | None = None) -> list[RegisteredVersion]:
+        """Store all versions of a package, or none; a version that is there with the same content is no error.
+
+        `check(model_file, config)` tries a new version on the copy that will be stored.
+        Raises InvalidInput, AlreadyExists, Failed (no room, disk errors).
+        """
+        with self.staging.workspace() as workspace:
+            addition = Addition(package, workspace, self.database, self.blobs, self.views)
+            prepared = addition.prepare(check, progress or _silent, self._clock())
+            try:
+                addition.publish(prepared)
+            except BaseException:
+                with contextlib.suppress(ApplianceError):  # the first error is the one to tell
+                    self.collect_garbage()
+                raise
+        return [version.row for version in prepared]
+
+    def models(self) -> list[RegisteredModel]:
+        """Return everything, by name."""
+        with self.database.reading() as connection:
+            return queries.get_models(connection)
+
+    def model(self, name: ModelName) -> RegisteredModel:
+        """Return everything about one name. Raises NotFound."""
+        with self.database.reading() as connection:
+            return queries.get_model(connection, name)
+
+    def version(self, name: ModelName, version: ModelVersion) -> RegisteredVersion:
+        """Return one version. Raises NotFound."""
+        with self.database.reading() as connection:
+            return queries.get_version(connection, name, version)
+
+    def activate(self, name: ModelName, version: ModelVersion, *, alias: str = aliases.SERVING) -> None:
+        """Let an alias point at a version, so that it is served; its count of crashed loads starts again.
+
+        Raises NotFound, InvalidInput (the alias).
+        """
+        aliases.parse_alias(alias)
+        with self.database.writing() as connection:
+            aliases.point(connection, name, version, alias, self._clock())
+
+    def deactivate(self, name: ModelName, *, alias: str | None = None) -> None:
+        """Take one alias away, or all with None; a version without any is not served. Raises NotFound."""
+        with self.database.writing() as connection:
+            queries.get_model(connection, name)
+            aliases.take_away(connection, name, alias, self._clock())
+
+    def remove(self, name: ModelName, version: ModelVersion) -> None:
+        """Forget a version; its files go with the next `collect_garbage`.
+
+        Raises NotFound, Busy if an alias points at it.
+        """
+        with self.database.writing() as connection:
+            queries.get_version(connection, name, version)
+            pointing = [alias for alias, at in queries.get_aliases(connection, name).items() if at == version]
+            if pointing:
+                raise Busy(
+                    f"'{name}' version {version} is in use: alias {', '.join(pointing)} points at it",
+                    hint=f"activate another version, or: appliance models deactivate {name}",
+                )
+            connection.execute("DELETE FROM versions WHERE name = ? AND version = ?", (name, version))
+
+    def collect_garbage(self, progress: Progress | None = None) -> GarbageReport:
+        """Delete content and views that no version refers to."""
+        return garbage.collect_garbage(self.database, self.blobs, self.views, progress or _silent)
+
+    def verify(self, name: ModelName | None = None, progress: Progress | None = None) -> list[RegistryProblem]:
+        """Read back every file of one model, or of everything, and compare it with its digest. Raises NotFound."""
+        problem = self.database.check()
+        if problem:
+            return [RegistryProblem("database", problem)]
+        models = self.models() if name is None else [self.model(name)]
+        manifests = [version.manifest for model in models for version in model.versions.values()]
+        scrub = Scrub(self.blobs, progress or _silent, scrubbed_bytes(manifests))
+        found = [problem for manifest in manifests for problem in scrub.version(manifest)]
+        return found + (scrub.blobs(self.blobs.digests()) if name is None else [])
+
+    def export(self, name: ModelName, version: ModelVersion, destination: Path) -> Path:
+        """Write a version as a package directory `destination/<name>` and return that path.
+
+        Raises NotFound, AlreadyExists if it is there, Failed.
+        """
+        return export_version(self.version(name, version).manifest, self.blobs, destination)
+
+    def refusal(self, name: ModelName, version: ModelVersion, allowed_crashes: int) -> str:
+        """Say why a version must not be loaded again, '' if it may: the crash-loop guard."""
+        with self.database.reading() as connection:
+            return loads.refusal(connection, name, version, allowed_crashes)
+
+    def load_started(self, name: ModelName, version: ModelVersion) -> None:
+        """Write down, durably, that a load is being tried."""
+        with self.database.writing() as connection:
+            loads.started(connection, name, version, self._clock())
+
+    def load_finished(self, name: ModelName, version: ModelVersion, problem: str) -> None:
+        """Write down how the load ended; '' means READY."""
+        with self.database.writing() as connection:
+            loads.finished(connection, name, version, problem, self._clock())
