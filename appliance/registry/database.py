@@ -13,7 +13,6 @@ from appliance.errors import ApplianceError, Busy, Failed
 from appliance.registry.durable import disk_errors, exclusive_lock, make_directory
 from appliance.registry.migrations import MIGRATIONS
 
-_BUSY_TIMEOUT_S = 30.0
 _DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})
 _WAITED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
 _NO_SPACE = frozenset({"SQLITE_FULL"})
@@ -22,8 +21,9 @@ _NO_SPACE = frozenset({"SQLITE_FULL"})
 class Database:
     """One SQLite file. Holds no connection between calls."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 30.0) -> None:
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
 
     def open(self, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
         """Create the file if it is missing, check it, bring it to the newest schema. Raises Failed."""
@@ -71,7 +71,10 @@ class Database:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
         )
         try:
             connection.row_factory = sqlite3.Row

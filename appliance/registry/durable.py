@@ -142,4 +142,4 @@ def _disk_hint(number: int | None) -> str:
         return "make room: remove versions that nobody needs with appliance models remove, then appliance models gc"
     if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return "the state directory must be writable, on a file system with hard links (ext4, xfs, btrfs)"
-    return "the disk may be failing; look at the kernel's messages: journalctl -k"
+    return "the disk may be failing: journalctl -k" if number == errno.EIO else ""
