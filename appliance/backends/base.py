@@ -53,6 +53,10 @@ class BackendModel(Protocol):
         """The device that really computes, in the runtime's words."""
 
     @property
+    def any_thread(self) -> bool:
+        """Whether an instance may be called from any thread, several at a time included."""
+
+    @property
     def device_note(self) -> str:
         """Why it is not the device that was asked for; empty if it is."""
 

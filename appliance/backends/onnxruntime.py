@@ -131,6 +131,11 @@ class OnnxRuntimeModel:
         self.device = used
         self.device_note = next((note for _, note in self._placements.values() if note), "")
 
+    @property
+    def any_thread(self) -> bool:
+        """Sessions on the CPU may be called from any thread."""
+        return self.device == CPU and self._intra_op_threads == 1
+
     def _open(self, group: InstanceGroup) -> Any:
         providers, _ = self._placements[group.kind]
         session = open_session(

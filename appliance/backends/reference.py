@@ -47,6 +47,7 @@ class ReferenceModel:
 
     device = "NumPy"
     device_note = ""
+    any_thread = True
 
     def __init__(self, config: ModelConfig) -> None:
         self._function = config.parameter("function", "identity")

@@ -6,14 +6,14 @@ Every method is a function of request bytes and our own call context; see call.p
 import asyncio
 from collections.abc import AsyncIterator
 
-from appliance.errors import ApplianceError, Unsupported
+from appliance.errors import Unsupported
 from appliance.model.config_text import config_to_proto
 from appliance.model.pb.model_config_pb2 import ModelConfig
-from appliance.rpc import codec, stream
+from appliance.rpc import stream
 from appliance.rpc.call import Call, Parts, Service, UnaryMethod
+from appliance.rpc.infer import InferPath
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import grpc_service_pb2 as pb
-from appliance.rpc.raw_message import parse_infer_request
 from appliance.rpc.repository_methods import RepositoryMethods
 from appliance.rpc.statistics_message import model_statistics
 from appliance.serving.loaded_model import LoadedModel
@@ -47,6 +47,7 @@ class InferenceService:
     def __init__(self, manager: ModelManager, *, name: str, version: str, repository_control: bool) -> None:
         self._manager = manager
         self._table = manager.table
+        self._path = InferPath(manager.table)
         self._name = name
         self._version = version
         self._repository = RepositoryMethods(manager, allowed=repository_control)
@@ -67,7 +68,7 @@ class InferenceService:
             "ModelMetadata": self._model_metadata,
             "ModelConfig": self._model_config,
             "ModelStatistics": self._model_statistics,
-            "ModelInfer": self._model_infer,
+            "ModelInfer": self._path.answer,
             "RepositoryIndex": self._repository.index,
             "RepositoryModelLoad": self._repository.load,
             "RepositoryModelUnload": self._repository.unload,
@@ -75,25 +76,8 @@ class InferenceService:
         unary |= {method: _refusing(sentence) for method, sentence in _NOT_BUILT.items()}
         return Service("inference.GRPCInferenceService", unary, {}, {"ModelStreamInfer": self._model_stream_infer})
 
-    async def _model_infer(self, data: bytes, call: Call) -> Parts:
-        received_ns = codec.now_ns()
-        message, raw = parse_infer_request(data)
-        try:
-            return await self.infer(message, raw, call, received_ns)
-        except ApplianceError as error:
-            error.message = f"[request id: {message.id or '<id_unknown>'}] {error.message}"
-            raise
-
-    async def infer(self, message: pb.ModelInferRequest, raw: codec.Raw, call: Call, received_ns: int) -> Parts:
-        """Answer one parsed request. The model is looked up and the request queued without giving way in between."""
-        model = self._table.lookup(message.model_name, message.model_version)
-        request = codec.decode_request(message, raw, model, received_ns)
-        request.deadline_s = call.deadline_s
-        arrays = await model.infer(request)
-        return codec.encode_response(message, model, request.outputs, arrays)
-
     def _model_stream_infer(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:
-        return stream.answer_in_order(requests, call, self.infer)
+        return stream.answer_in_order(requests, call, self._path.answer)
 
     async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.ServerLiveRequest, data)

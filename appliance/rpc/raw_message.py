@@ -1,12 +1,13 @@
-"""Large tensors around protobuf: requests are cut into a header and views, responses joined from header and views.
+"""ModelInfer messages around protobuf: requests are cut into header, id and tensor views; responses are joined.
 
-Protobuf copies every bytes field at least once when it parses and once more when it serialises. For a ModelInfer of
-hundreds of kilobytes that is most of the work, so field 7 of the request (`raw_input_contents`) is located by walking
-the top-level fields, and only what remains is parsed. The result is the same as protobuf's for every input; anything
-unusual is left to protobuf.
+Protobuf copies every bytes field at least once when it parses and once more when it serialises; for hundreds of
+kilobytes that is most of the work. And clients send the same header again and again: only the id and the tensors
+differ. So the top-level fields of a request are walked here, the tensors stay views of the received bytes, and what
+remains is a key under which the outcome of parsing and checking can be remembered.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -14,73 +15,98 @@ from google.protobuf.message import DecodeError
 from appliance.errors import InvalidInput
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 
-SMALL_MESSAGE_BYTES = 8192  # below this the walk costs more than the copies (measured: scripts/bench)
+Raw = Sequence["bytes | memoryview[Any]"]
+
+SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
 
 _LENGTH_DELIMITED = 2
+_ID_TAG = 3 << 3 | _LENGTH_DELIMITED
 _RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
-_RAW_OUTPUT_TAG = 6 << 3 | _LENGTH_DELIMITED
+_RAW_OUTPUT_FIELD = 6
 _LARGEST_ONE_BYTE = 0x80
 _LONGEST_VARINT = 10
 
 
-def parse_infer_request(data: bytes) -> tuple[ModelInferRequest, Sequence["bytes | memoryview[Any]"]]:
-    """Parse a ModelInferRequest; return it without raw_input_contents, and those as views of `data`.
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A ModelInferRequest cut up: `header` is all of it but `id` and `raw_input_contents`."""
 
-    Raises InvalidInput if `data` is not such a message.
-    """
+    header: bytes
+    request_id: str
+    raw: Raw
+
+
+def cut(data: bytes) -> Envelope | None:
+    """Walk the top-level fields; None if there is anything unusual (protobuf then decides what it is)."""
+    header: list[bytes] = []
+    raw: list[bytes | memoryview[Any]] = []
+    request_id = b""
+    view = memoryview(data)
+    total = len(data)
+    position = kept_from = 0
+    while position < total:
+        start = position
+        tag = data[position]
+        if tag & 7 != _LENGTH_DELIMITED or tag >= _LARGEST_ONE_BYTE:
+            return None
+        length, position = _read_varint(data, position + 1, total)
+        end = position + length
+        if length < 0 or end > total:
+            return None
+        if tag in (_RAW_INPUT_TAG, _ID_TAG):
+            if start > kept_from:
+                header.append(data[kept_from:start])
+            kept_from = end
+            if tag == _ID_TAG:
+                request_id = data[position:end]
+            else:
+                raw.append(data[position:end] if length <= SMALL_BYTES else view[position:end])
+        position = end
+    if total > kept_from:
+        header.append(data[kept_from:])
     try:
-        if len(data) > SMALL_MESSAGE_BYTES:
-            found = _cut_out_raw_inputs(data)
-            if found is not None:
-                header, raw = found
-                return ModelInferRequest.FromString(header), raw
-        request = ModelInferRequest.FromString(data)
+        return Envelope(header[0] if len(header) == 1 else b"".join(header), request_id.decode(), raw)
+    except UnicodeDecodeError:
+        return None
+
+
+def parse(data: bytes) -> ModelInferRequest:
+    """Parse with protobuf. Raises InvalidInput if `data` is not such a message."""
+    try:
+        return ModelInferRequest.FromString(data)
     except DecodeError as error:
         raise InvalidInput("the request is not a ModelInferRequest: its bytes cannot be parsed") from error
-    return request, request.raw_input_contents
 
 
-def raw_output_parts(header: bytes, contents: Sequence["bytes | memoryview[Any]"]) -> list["bytes | memoryview[Any]"]:
+def open_envelope(data: bytes) -> tuple[ModelInferRequest, Raw]:
+    """Parse a request whose tensors stay views where that is possible. Raises InvalidInput."""
+    envelope = cut(data)
+    if envelope is None:
+        message = parse(data)
+        return message, message.raw_input_contents
+    message = parse(envelope.header)
+    message.id = envelope.request_id
+    return message, envelope.raw
+
+
+def raw_output_parts(header: bytes, contents: Raw) -> list["bytes | memoryview[Any]"]:
     """Return a ModelInferResponse as parts: the serialised rest, then each entry of raw_output_contents."""
     parts: list[bytes | memoryview[Any]] = [header]
     for content in contents:
         size = content.nbytes if isinstance(content, memoryview) else len(content)
-        parts.append(_length_prefix(size))
+        parts.append(length_delimited(_RAW_OUTPUT_FIELD, size))
         parts.append(content)
     return parts
 
 
-def _length_prefix(size: int) -> bytes:
-    prefix = bytearray((_RAW_OUTPUT_TAG,))
+def length_delimited(field: int, size: int) -> bytes:
+    """Tag and length that stand before a bytes or string field of `size` bytes."""
+    prefix = bytearray((field << 3 | _LENGTH_DELIMITED,))
     while size >= _LARGEST_ONE_BYTE:
         prefix.append(size & 0x7F | _LARGEST_ONE_BYTE)
         size >>= 7
     prefix.append(size)
     return bytes(prefix)
-
-
-def _cut_out_raw_inputs(data: bytes) -> tuple[bytes, list["memoryview[Any]"]] | None:
-    """Walk the top-level fields; None if one is not length-delimited or does not fit (protobuf then decides)."""
-    view = memoryview(data)
-    total = len(data)
-    header: list[memoryview[Any]] = []
-    raw: list[memoryview[Any]] = []
-    position = kept_from = 0
-    while position < total:
-        field_start = position
-        tag = data[position]
-        if tag & 7 != _LENGTH_DELIMITED or tag >= _LARGEST_ONE_BYTE or tag < 1 << 3:
-            return None
-        length, position = _read_varint(data, position + 1, total)
-        if length < 0 or length > total - position:
-            return None
-        if tag == _RAW_INPUT_TAG:
-            header.append(view[kept_from:field_start])
-            raw.append(view[position : position + length])
-            kept_from = position + length
-        position += length
-    header.append(view[kept_from:])
-    return b"".join(header), raw
 
 
 def _read_varint(data: bytes, position: int, total: int) -> tuple[int, int]:

@@ -8,17 +8,16 @@ for that with the header `triton_grpc_error: true`.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, InvalidInput
 from appliance.rpc.call import Call, Parts
-from appliance.rpc.codec import Raw, now_ns
-from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from appliance.rpc.raw_message import parse_infer_request
+from appliance.rpc.pb.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
+from appliance.rpc.raw_message import open_envelope
 
 WINDOW = 256  # unanswered requests of one stream
 FINAL = "triton_final_response"
 ERROR_HEADER = "triton_grpc_error"
 
-Infer = Callable[[ModelInferRequest, Raw, Call, int], Awaitable[Parts]]
+Infer = Callable[[bytes, Call], Awaitable[Parts]]
 _Answers = asyncio.Queue["asyncio.Task[Parts] | None"]
 
 
@@ -52,18 +51,21 @@ async def _read(
 
 
 async def _answer(data: bytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
-    received_ns = now_ns()
-    message = ModelInferRequest()
     try:
-        message, raw = parse_infer_request(data)
-        inner = ModelInferResponse.FromString(b"".join(await infer(message, raw, call, received_ns)))
+        inner = ModelInferResponse.FromString(b"".join(await infer(data, call)))
         response = ModelStreamInferResponse(infer_response=inner)
     except ApplianceError as error:
         if errors_end_the_stream:
             raise
-        response = ModelStreamInferResponse(error_message=f"[request id: {message.id or '<id_unknown>'}] {error}")
-        response.infer_response.id = message.id
-        response.infer_response.model_name = message.model_name
-        response.infer_response.model_version = message.model_version
+        response = ModelStreamInferResponse(error_message=str(error), infer_response=_named_like(data))
     response.infer_response.parameters[FINAL].bool_param = True
     return [response.SerializeToString()]
+
+
+def _named_like(data: bytes) -> ModelInferResponse:
+    """The head of an answer to a request that failed; empty if it cannot even be parsed."""
+    try:
+        message, _ = open_envelope(data)
+    except InvalidInput:
+        return ModelInferResponse()
+    return ModelInferResponse(id=message.id, model_name=message.model_name, model_version=message.model_version)

@@ -6,20 +6,17 @@ run one by one, so that only the sender of the bad data is told.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-import numpy as np
-
-from appliance.backends.base import Array, BackendModel, ModelInstance
+from appliance.backends.base import BackendModel, ModelInstance
 from appliance.errors import ApplianceError, ErrorKind, Failed
 from appliance.model.config import InstanceGroup
 from appliance.model.config_completion import ServedModel
-from appliance.model.tensor import split_rows
 from appliance.serving.dynamic_batcher import DynamicBatcher
+from appliance.serving.execution import execute_batch
 from appliance.serving.request import Batch, InferenceRequest
-from appliance.serving.statistics import ExecutionTimes, ModelStatistics
+from appliance.serving.statistics import ModelStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ class InstanceWorker:
 
     def _answer(self, instance: ModelInstance, batch: Batch) -> None:
         try:
-            self._execute(instance, batch)
+            execute_batch(instance, batch, self._statistics, batched=self._batched)
         except ApplianceError as error:
             if error.kind is ErrorKind.INVALID and len(batch.requests) > 1:
                 for request in batch.requests:
@@ -94,23 +91,6 @@ class InstanceWorker:
             logger.exception("execution failed")
             self._fail(batch, Failed(f"execution failed: {error}"))
         self._deliver(batch.requests)
-
-    def _execute(self, instance: ModelInstance, batch: Batch) -> None:
-        requests = batch.requests
-        start_ns = time.monotonic_ns()
-        outputs = requests[0].outputs if len(requests) == 1 else _union(requests)
-        inputs = requests[0].inputs if len(requests) == 1 else _join(requests)
-        input_ns = time.monotonic_ns()
-        arrays = instance.execute(inputs, outputs)
-        infer_ns = time.monotonic_ns()
-        if self._batched:
-            _check_rows(arrays, outputs, batch.rows)
-        if len(requests) == 1:
-            requests[0].result = arrays
-        else:
-            _split(requests, outputs, arrays)
-        times = ExecutionTimes(start_ns, input_ns, infer_ns, time.monotonic_ns())
-        self._statistics.record_execution(requests, batch.rows, times)
 
     def _fail(self, batch: Batch, error: ApplianceError) -> None:
         for request in batch.requests:
@@ -140,33 +120,3 @@ def instance_workers(
         )
 
     return [start(group, index) for group in served.config.instance_group for index in range(group.count)]
-
-
-def _union(requests: Sequence[InferenceRequest]) -> tuple[str, ...]:
-    """Output names that any of the requests wants."""
-    first = requests[0].outputs
-    if all(request.outputs == first for request in requests):
-        return first
-    return tuple(dict.fromkeys(name for request in requests for name in request.outputs))
-
-
-def _join(requests: Sequence[InferenceRequest]) -> dict[str, Array]:
-    """Join the rows of all requests, input by input: the only copy of the data between socket and runtime."""
-    return {name: np.concatenate([request.inputs[name] for request in requests]) for name in requests[0].inputs}
-
-
-def _split(requests: Sequence[InferenceRequest], outputs: Sequence[str], arrays: Sequence[Array]) -> None:
-    """Give each request views of its own rows."""
-    rows = [request.rows for request in requests]
-    parts = {name: split_rows(array, rows) for name, array in zip(outputs, arrays, strict=True)}
-    for index, request in enumerate(requests):
-        request.result = [parts[name][index] for name in request.outputs]
-
-
-def _check_rows(arrays: Sequence[Array], outputs: Sequence[str], rows: int) -> None:
-    for name, array in zip(outputs, arrays, strict=True):
-        if array.ndim == 0 or array.shape[0] != rows:
-            raise Failed(
-                f"output '{name}' has shape {list(array.shape)}, expected {rows} rows on axis 0",
-                hint="the model has no true batch dimension: set max_batch_size = 0",
-            )

@@ -17,6 +17,7 @@ from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.config_completion import ServedModel, complete_config, served_model
 from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
+from appliance.serving.direct_path import DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
 from appliance.serving.instance_worker import instance_workers
 from appliance.serving.request import InferenceRequest
@@ -41,6 +42,7 @@ class LoadedModel:
         self.version_text = str(available.version)
         self._loop = loop
         self._model, self.served = _open(available)
+        self._direct: DirectPath | None = None
         self.statistics = ModelStatistics()
         self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), self._refuse)
         try:
@@ -54,6 +56,7 @@ class LoadedModel:
             )
             for worker in self._workers:
                 worker.ready.result()
+            self._direct = self._direct_path()
         except BaseException:
             self.close()
             raise
@@ -93,6 +96,18 @@ class LoadedModel:
             raise
         return future
 
+    def infer_now(self, request: InferenceRequest) -> list[Array] | None:
+        """Compute a tiny request at once if nothing waits; None if it has to queue. Raises what `infer` raises."""
+        if self._direct is None or self._batcher.depth or not self._direct.suits(request):
+            return None
+        request.queued_ns = request.received_ns
+        try:
+            self._direct.compute(request)
+        except ApplianceError:
+            self.statistics.record_failure(request)
+            raise
+        return request.result
+
     async def infer(self, request: InferenceRequest) -> list[Array]:
         """Compute one request. If the caller is cancelled while it waits, the request leaves the queue."""
         future = self.submit(request)
@@ -118,7 +133,17 @@ class LoadedModel:
         self._batcher.close()
         for worker in getattr(self, "_workers", ()):
             worker.join()
+        if self._direct is not None:
+            self._direct.close()
         self._model.close()
+
+    def _direct_path(self) -> DirectPath | None:
+        batching = self.served.config.dynamic_batching
+        waits = batching is not None and batching.max_queue_delay_microseconds > 0
+        if waits or not self._model.any_thread or not self._workers:
+            return None
+        instance = self._model.create_instance(self.served.config.instance_group[0])
+        return DirectPath(instance, self.statistics, batched=self.served.max_batch_size > 0)
 
     def _deliver(self, requests: Sequence[InferenceRequest]) -> None:
         """Hand answered requests back to the event loop, with one wake-up for the whole batch."""

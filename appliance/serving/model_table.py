@@ -59,6 +59,7 @@ class ModelTable:
 
     def __init__(self) -> None:
         self.entries: dict[ModelName, ModelEntry] = {}
+        self.generation = 0  # changes whenever a look-up may mean something else
         self._serving: dict[str, dict[str, LoadedModel]] = {}
 
     def lookup(self, name: str, version: str) -> LoadedModel:
@@ -85,6 +86,7 @@ class ModelTable:
                     model = by_version[str(version)]
                     serving[f"{name}@{alias}"] = dict.fromkeys((*_LATEST, model.version_text), model)
         self._serving = serving
+        self.generation += 1
 
     def is_ready(self, name: str, version: str) -> bool:
         """Say whether such a request would be served. Unknown names are not ready, bad version numbers an error."""

@@ -1,0 +1,67 @@
+"""Running one batch on one instance: join, compute, split, count."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from appliance.backends.base import Array, ModelInstance
+from appliance.errors import Failed
+from appliance.model.tensor import split_rows
+from appliance.serving.request import Batch, InferenceRequest
+from appliance.serving.statistics import ExecutionTimes, ModelStatistics
+
+
+def execute_batch(instance: ModelInstance, batch: Batch, statistics: ModelStatistics, *, batched: bool) -> int:
+    """Fill in `result` of every request of the batch; return how long the computation took in nanoseconds.
+
+    Raises InvalidInput when the data are at fault, Failed otherwise; then no result is filled in and nothing counted.
+    """
+    requests = batch.requests
+    start_ns = time.monotonic_ns()
+    if len(requests) == 1:
+        inputs, outputs = requests[0].inputs, requests[0].outputs
+    else:
+        inputs, outputs = _join(requests), _union(requests)
+    input_ns = time.monotonic_ns()
+    arrays = instance.execute(inputs, outputs)
+    infer_ns = time.monotonic_ns()
+    if batched:
+        _check_rows(arrays, outputs, batch.rows)
+    if len(requests) == 1:
+        requests[0].result = arrays
+    else:
+        _split(requests, outputs, arrays)
+    times = ExecutionTimes(start_ns, input_ns, infer_ns, time.monotonic_ns())
+    statistics.record_execution(requests, batch.rows, times)
+    return infer_ns - input_ns
+
+
+def _union(requests: Sequence[InferenceRequest]) -> tuple[str, ...]:
+    """Output names that any of the requests wants."""
+    first = requests[0].outputs
+    if all(request.outputs == first for request in requests):
+        return first
+    return tuple(dict.fromkeys(name for request in requests for name in request.outputs))
+
+
+def _join(requests: Sequence[InferenceRequest]) -> dict[str, Array]:
+    """Join the rows of all requests, input by input: the only copy of the data between socket and runtime."""
+    return {name: np.concatenate([request.inputs[name] for request in requests]) for name in requests[0].inputs}
+
+
+def _split(requests: Sequence[InferenceRequest], outputs: Sequence[str], arrays: Sequence[Array]) -> None:
+    """Give each request views of its own rows."""
+    rows = [request.rows for request in requests]
+    parts = {name: split_rows(array, rows) for name, array in zip(outputs, arrays, strict=True)}
+    for index, request in enumerate(requests):
+        request.result = [parts[name][index] for name in request.outputs]
+
+
+def _check_rows(arrays: Sequence[Array], outputs: Sequence[str], rows: int) -> None:
+    for name, array in zip(outputs, arrays, strict=True):
+        if array.ndim == 0 or array.shape[0] != rows:
+            raise Failed(
+                f"output '{name}' has shape {list(array.shape)}, expected {rows} rows on axis 0",
+                hint="the model has no true batch dimension: set max_batch_size = 0",
+            )
