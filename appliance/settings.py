@@ -191,7 +191,7 @@ def systemd_environment(environment: Mapping[str, str] | None = None) -> Systemd
 
 
 def remove_outbound_variables(environment: MutableMapping[str, str] | None = None) -> list[str]:
-    """Take proxy and telemetry variables out of the environment: they could only lead data out. Returns their names."""
+    """Take proxy and telemetry variables out: they could only lead data out. Returns their names."""
     environment = os.environ if environment is None else environment
     found = [name for name in environment if name.upper().startswith("OTEL_") or name.upper().endswith("_PROXY")]
     for name in found:

@@ -72,7 +72,6 @@ class Backend(Protocol):
 
     name: str
     platform: str
-    default_filename: str
     default_cpu_instances: int
 
     def load(self, request: LoadRequest) -> BackendModel:

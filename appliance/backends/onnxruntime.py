@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from appliance.backends.base import Array, LoadRequest, ModelInstance, little_endian
+from appliance.backends.onnx_reasons import short_reason
 from appliance.backends.onnx_types import datatype_of_ort_type
 from appliance.errors import Failed, InvalidInput
 from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
@@ -29,7 +30,8 @@ import onnxruntime
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
+WARNINGS = 2
+ERRORS_ONLY = 3
 _OPTIMISATION = {
     -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     0: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -43,10 +45,11 @@ def open_session(
     intra_op_threads: int = 1,
     graph_level: int = 0,
     arena: bool = True,
+    log_severity: int = ERRORS_ONLY,
 ) -> Any:
     """Open a session. Raises InvalidInput with ONNX Runtime's reason if the model is refused."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = log_severity
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
@@ -58,7 +61,8 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(os.fspath(model_file), options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise InvalidInput(f"ONNX Runtime refuses {model_file.name}: {_one_line(error)}") from error
+        reason = short_reason(error, os.fspath(model_file.parent))
+        raise InvalidInput(f"ONNX Runtime refuses {model_file.name}: {reason}") from error
 
 
 def session_signature(session: Any) -> ModelSignature:
@@ -170,7 +174,6 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     platform = "onnxruntime_onnx"
-    default_filename = "model.onnx"
     default_cpu_instances = 2  # Triton's default; they share weights, so the second costs no memory
 
     def load(self, request: LoadRequest) -> OnnxRuntimeModel:
@@ -230,13 +233,7 @@ def _array_of(value: Any) -> Array:
 def _execution_error(error: Exception) -> Exception:
     if isinstance(error, InvalidInput):
         return error
-    reason = _one_line(error)
-    if "INVALID_ARGUMENT" in reason or type(error).__name__ == "InvalidArgument":
+    reason = short_reason(error)
+    if type(error).__name__ == "InvalidArgument":
         return InvalidInput(f"the model refuses the data: {reason}")
     return Failed(f"ONNX Runtime failed: {reason}")
-
-
-def _one_line(error: Exception) -> str:
-    """Shorten ONNX Runtime's message to its first line of substance."""
-    text = " ".join(str(error).split())
-    return text.removeprefix("[ONNXRuntimeError] : ")[:400]

@@ -72,7 +72,6 @@ class ReferenceBackend:
 
     name = "reference"
     platform = "reference"
-    default_filename = "model.reference"
     default_cpu_instances = 1
 
     def load(self, request: LoadRequest) -> ReferenceModel:

@@ -43,6 +43,7 @@ def _check_socket_path(layout: StateLayout) -> None:
     length = len(os.fsencode(layout.admin_socket))
     if length > _LONGEST_SOCKET_PATH:
         raise Failed(
-            f"the path of the Unix socket {layout.admin_socket} has {length} bytes, at most {_LONGEST_SOCKET_PATH} work",
+            f"the path of the Unix socket {layout.admin_socket} has {length} bytes, "
+            f"at most {_LONGEST_SOCKET_PATH} work",
             hint="set runtime_directory to a shorter path in appliance.toml",
         )

@@ -155,8 +155,8 @@ def _facts(listed: ModelInput | ModelOutput | None, tensor: SignatureTensor, *, 
     if listed is not None and listed.dims is not None:
         if not _compatible(listed.dims, shape):
             raise InvalidInput(
-                f"tensor '{tensor.name}': the configuration says dims {format_shape(listed.dims)}, the model file has "
-                f"{format_shape(shape)}{' after the batch dimension' if batched else ''}",
+                f"tensor '{tensor.name}': the configuration says dims {format_shape(listed.dims)}, "
+                f"the model file has {format_shape(shape)}{' after the batch dimension' if batched else ''}",
                 hint=_HINT,
             )
         shape = listed.dims
@@ -170,9 +170,7 @@ def _compatible(dims: Sequence[int], shape: Sequence[int]) -> bool:
 def _refuse_unknown(listed: list[str], known: list[str], kind: str) -> None:
     unknown = [name for name in listed if name not in known]
     if unknown:
-        raise InvalidInput(
-            f"the configuration names {kind} '{unknown[0]}', but the model file has {known}", hint=_HINT
-        )
+        raise InvalidInput(f"the configuration names {kind} '{unknown[0]}', but the file has {known}", hint=_HINT)
 
 
 def _complete_policy(policy: VersionPolicy) -> VersionPolicy:

@@ -11,13 +11,14 @@ LARGEST_OUTPUT = 1_000_000  # elements; Triton's limit
 
 
 def classify(array: Array, spec: TensorSpec, count: int, *, batched: bool) -> npt.NDArray[np.object_]:
-    """Return the `count` largest values per row: BYTES [batch, count], or [count] without batch.
+    """Return the `count` largest values per row: BYTES [batch, count] or [count].
 
     Values are written as C++'s std::to_string does. Raises InvalidInput above 1,000,000 elements.
     """
     if array.size > LARGEST_OUTPUT:
         raise InvalidInput(
-            f"classification output tensor too large: '{spec.name}' has {array.size} elements, at most {LARGEST_OUTPUT}"
+            f"classification output tensor too large: '{spec.name}' has {array.size} elements, "
+            f"at most {LARGEST_OUTPUT}"
         )
     rows = array.reshape(array.shape[0], -1) if batched else array.reshape(1, -1)
     count = min(count, rows.shape[1])

@@ -1,6 +1,6 @@
 """What a request header asks of a model: everything that can be checked before looking at tensor data.
 
-A plan is made once for each distinct header and remembered (`PlanCache`), because clients repeat theirs. It belongs to
+A plan is made once for each distinct header and remembered (infer.py), because clients repeat theirs. It belongs to
 one LoadedModel and dies with it.
 """
 

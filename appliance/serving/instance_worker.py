@@ -1,7 +1,7 @@
 """One named thread that owns one ModelInstance: creates it, warms it up, runs batches, closes it.
 
-A batch that fails fails only its own requests. When a joined batch is refused because of the data, its requests are
-run one by one, so that only the sender of the bad data is told.
+When a joined batch fails, its requests are run one by one: if the data of one of them are at fault, only its sender
+is told, and its neighbours get their answers.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from appliance.backends.base import BackendModel, ModelInstance
-from appliance.errors import ApplianceError, ErrorKind, Failed
+from appliance.errors import ApplianceError, Failed
 from appliance.model.config import InstanceGroup
 from appliance.model.config_completion import ServedModel
 from appliance.serving.dynamic_batcher import DynamicBatcher
@@ -82,7 +82,7 @@ class InstanceWorker:
         try:
             execute_batch(instance, batch, self._statistics, batched=self._batched)
         except ApplianceError as error:
-            if error.kind is ErrorKind.INVALID and len(batch.requests) > 1:
+            if len(batch.requests) > 1:
                 for request in batch.requests:
                     self._answer(instance, Batch([request], request.rows))
                 return

@@ -82,7 +82,12 @@ class ModelManager:
             self._overrides[name] = override
         else:
             self._overrides.pop(name, None)
-        desired = found[name].desired or tuple(sorted(found[name].versions))[-1:]
+        desired = found[name].desired
+        if not desired:
+            raise Failed(
+                f"failed to load '{name}', no version is available: none is active",
+                hint=f"appliance models activate {name} VERSION",
+            )
         async with self._locks.setdefault(name, asyncio.Lock()):
             await self._settle(name, found[name], desired, reload=True)
             entry = self.table.entries[name]
