@@ -11,7 +11,7 @@ from tests.egress.sinkhole_namespace import ROOT
 from tests.egress.strace_log import read_trace
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
-DIGITS = ROOT / "models" / "digits"
+MODELS = ROOT / "models"
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
@@ -29,8 +29,9 @@ def scratch(tmp_path: Path) -> Path:
     return directory
 
 
-def whole_life(*arguments: str | Path) -> list[str | Path]:
-    return [sys.executable, "-m", "tests.egress.whole_life", *arguments]
+def whole_life(state: Path, *options: str | Path) -> list[str | Path]:
+    program = [sys.executable, "-m", "tests.egress.whole_life"]
+    return [*program, state, MODELS / "digits", MODELS / "breast-cancer", *options]
 
 
 def test_the_whole_life_sends_nothing_writes_nothing_elsewhere_and_leaves_nothing_running(sinkhole, state, scratch):
@@ -44,7 +45,7 @@ def test_the_whole_life_sends_nothing_writes_nothing_elsewhere_and_leaves_nothin
     ]
 
     outcome = sinkhole(
-        whole_life(state, DIGITS), writable=[state, scratch], environment={"TMPDIR": str(scratch)}, timeout_s=240
+        whole_life(state), writable=[state, scratch], environment={"TMPDIR": str(scratch)}, timeout_s=240
     )
 
     assert outcome.returncode == 0, outcome.output
@@ -61,7 +62,7 @@ def test_the_daemon_starts_no_program_connects_to_loopback_only_and_opens_for_wr
     log = scratch / "strace.txt"
 
     outcome = sinkhole(
-        whole_life(state, DIGITS, "--trace", log, "--inferences", "20", "--idle-s", "0"),
+        whole_life(state, "--trace", log, "--inferences", "20", "--idle-s", "0"),
         writable=[state, scratch],
         environment={"TMPDIR": str(scratch)},
         timeout_s=240,

@@ -1,8 +1,8 @@
 """The daemon's whole life, as a technician and a client live through it; run inside the sink-hole.
 
-Run as `python -m tests.egress.whole_life STATE MODEL [--trace FILE]`: registers the model directory, serves it,
-infers, reloads, waits longer than a telemetry client would, and stops. Ends with 0 if every step did what it should.
-Before and after all that a control leaves the box, without which the silence in between would prove nothing.
+Run as `python -m tests.egress.whole_life STATE MODEL NEWCOMER`: registers a model directory, serves it, infers, adds
+another and reloads, waits longer than a telemetry client would, and stops. Ends with 0 if every step did what it
+should. Before and after all that a control leaves the box, else the silence in between would prove nothing.
 """
 
 import argparse
@@ -49,6 +49,11 @@ class Appliance:
         if result.returncode != 0:
             raise SystemExit(f"{' '.join(words)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
 
+    def introduce(self, model: Path) -> None:
+        """Register a model directory and let its version 1 be served."""
+        self.command("models", "add", str(model))
+        self.command("models", "activate", model.name, "1")
+
     @contextmanager
     def serving(self, tracer: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
         """The daemon, from the first moment of its process; it must end by itself once told to."""
@@ -64,16 +69,18 @@ class Appliance:
             daemon.wait()
 
 
-def live(state: Path, model: Path, tracer: list[str], inferences: int, idle_s: float) -> None:
+def live(state: Path, model: Path, newcomer: Path, tracer: list[str], inferences: int, idle_s: float) -> None:
     """Every step of the life, in order. Raises SystemExit at the first that goes wrong."""
     appliance = Appliance(state)
-    appliance.command("models", "add", str(model))
-    appliance.command("models", "activate", model.name, "1")
+    appliance.introduce(model)
     with appliance.serving(tracer) as daemon, triton.InferenceServerClient(appliance.address) as client:
         wait_until_ready(client, model.name, daemon)
         infer(client, model, inferences)
         appliance.command("status")
+        appliance.introduce(newcomer)
         daemon.send_signal(signal.SIGHUP)
+        wait_until_ready(client, newcomer.name, daemon)
+        infer(client, newcomer, inferences)
         infer(client, model, inferences)
         appliance.command("status")
         time.sleep(idle_s)
@@ -122,14 +129,15 @@ def send_control(word: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("state", type=Path)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, help="directory of a model to serve from the start")
+    parser.add_argument("newcomer", type=Path, help="directory of a model to add while the daemon runs")
     parser.add_argument("--trace", type=Path, help="let strace write the daemon's system calls to this file")
     parser.add_argument("--inferences", type=int, default=200)
     parser.add_argument("--idle-s", type=float, default=TELEMETRY_DELAY_S)
     given = parser.parse_args()
     tracer = [*STRACE, "-o", os.fspath(given.trace)] if given.trace else []
     send_control("before the life")
-    live(given.state, given.model, tracer, given.inferences, given.idle_s)
+    live(given.state, given.model, given.newcomer, tracer, given.inferences, given.idle_s)
     send_control("after the life")
 
 
