@@ -2,8 +2,11 @@
 
 Invariants: a committed transaction survives a power cut (WAL, synchronous=FULL); there is one writer at a time (BEGIN
 IMMEDIATE), readers never wait for it; every connection is closed by the block that opened it, so any thread may call.
+One idle read-only connection keeps the `-wal` and `-shm` files from being deleted: SQLite could not make them again
+on a full disk, and then not even read.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,17 +18,30 @@ from appliance.registry.migrations import MIGRATIONS
 
 _DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})
 _WAITED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
-_NO_SPACE = frozenset({"SQLITE_FULL"})
+_NO_SPACE = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE"})
 
 
 class Database:
-    """One SQLite file. Holds no connection between calls."""
+    """One SQLite file."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 30.0) -> None:
         self.path = path
         self._busy_timeout_s = busy_timeout_s
 
-    def open(self, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    @contextmanager
+    def opened(self, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Iterator[None]:
+        """Keep the file ready for reading and writing meanwhile. Raises Failed as `prepare` does."""
+        self.prepare(migrations)
+        with self._translated():
+            keeper = self._connect("ro", check_same_thread=False)
+        with closing(keeper):
+            with self._translated():
+                _schema(keeper)  # only reading attaches it to the two files
+            yield
+            with contextlib.suppress(sqlite3.Error), closing(self._connect("rw")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # so that the file alone is a whole copy
+
+    def prepare(self, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
         """Create the file if it is missing, check it, bring it to the newest schema. Raises Failed."""
         with disk_errors(f"opening {self.path}"):
             make_directory(self.path.parent)
@@ -69,12 +85,14 @@ class Database:
             return str(error)
         return f"{self.path}: {len(broken)} rows refer to versions that are not there" if broken else ""
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str, *, check_same_thread: bool = True) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            address,
             uri=True,
             timeout=self._busy_timeout_s,
             isolation_level=None,
+            check_same_thread=check_same_thread,
         )
         try:
             connection.row_factory = sqlite3.Row
@@ -132,7 +150,7 @@ class Database:
                 raise self._damaged(str(error)) from error
             if primary in _WAITED:
                 raise Busy(f"{self.path} is being written by another process", hint="try again") from error
-            hint = "make room on the disk" if primary in _NO_SPACE else "look at the disk and at the file's owner"
+            hint = "make room on the disk" if name in _NO_SPACE else "look at the disk and at the file's owner"
             raise Failed(f"{self.path}: {error} ({name or type(error).__name__})", hint=hint) from error
 
 

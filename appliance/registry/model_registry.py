@@ -1,6 +1,6 @@
 """Which models are on this box, and which of their versions shall be served.
 
-Ownership: an instance holds no connection and no lock between calls, so any thread or process may use one; each
+Ownership: an instance holds no lock between calls, so any number of threads and processes may use their own; each
 change is one transaction. `activate` only says what is desired: the daemon that serves this state directory follows.
 """
 
@@ -50,10 +50,10 @@ class ModelRegistry:
         Raises Failed if the state directory cannot be used.
         """
         registry = cls(layout, clock)
-        registry.database.open()
-        registry.blobs.open_store()
-        registry.views.open_store()
-        yield registry
+        with registry.database.opened():
+            registry.blobs.open_store()
+            registry.views.open_store()
+            yield registry
 
     def add(self, package: Package, *, check: Check, progress: Progress | None = None) -> list[RegisteredVersion]:
         """Store all versions of a package, or none; a version that is there with the same content is no error.

@@ -41,6 +41,13 @@ class StagingArea:
             shutil.rmtree(path, ignore_errors=True)  # what stays is stale and goes at the next start
             os.close(lock)
 
+    def discard(self, path: Path) -> None:
+        """Remove a directory so that no half of it is ever seen. Needs no room on the disk."""
+        with exclusive_lock(self.directory):
+            gone = self.directory / f"gone-{path.name}"
+            path.rename(gone)
+            shutil.rmtree(gone)
+
 
 def _remove_if_stale(entry: Path) -> None:
     if not entry.is_dir() or entry.is_symlink():

@@ -59,8 +59,7 @@ class ViewStore:
 
     def remove(self, path: Path) -> None:
         """Take a view away; no half of it is ever seen."""
-        with self._staging.workspace() as workspace:
-            path.rename(workspace / "old")
+        self._staging.discard(path)
 
     def _make(self, manifest: Manifest, path: Path) -> None:
         with self._blobs.shared(), self._staging.workspace() as workspace:

