@@ -68,7 +68,7 @@ def test_a_blob_that_has_rotted_is_replaced_when_its_content_comes_again(blobs: 
     digest = blobs.add_file(source)
     rot(blobs.path(digest))
 
-    with pytest.raises(Failed, match="content is sha256:.*, expected sha256:"):
+    with pytest.raises(Failed, match=r"content is sha256:.*, expected sha256:"):
         blobs.verify(digest)
     blobs.add_file(source)
     blobs.verify(digest)
