@@ -79,7 +79,7 @@ class Daemon:
             self._admin = GrpcioTransport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
             await self._listen()
             async with self._background():
-                await self._load_models()
+                await self._load_or_stop()
                 started()
                 await self._stop.wait()
             return await self._shut_down()
@@ -112,6 +112,17 @@ class Daemon:
         await self._public.start()
         await self._admin.start()
         logger.info("listening on %s", ", ".join(self._listeners))
+
+    async def _load_or_stop(self) -> None:
+        """Load the models; a stop that comes before they have settled is not kept waiting."""
+        loading = asyncio.create_task(self._load_models())
+        stopping = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([loading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if loading in done:
+            loading.result()
+        else:
+            loading.cancel()
 
     async def _load_models(self) -> None:
         self._notifier.status(f"loading models from {self._source.description}")

@@ -1,10 +1,10 @@
 """The path of one inference from request bytes to response parts; unary calls and streams share it."""
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, InvalidInput
 from appliance.rpc import codec
 from appliance.rpc.call import Call, Parts
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
-from appliance.rpc.raw_message import cut, parse
+from appliance.rpc.raw_message import cut, open_envelope, parse
 from appliance.rpc.request_plan import RequestPlan, make_plan
 from appliance.serving.model_table import ModelTable
 from appliance.serving.request import InferenceRequest
@@ -78,5 +78,7 @@ def _with_request_id(error: ApplianceError, request_id: str) -> ApplianceError:
 
 
 def _id_of(data: bytes) -> str:
-    envelope = cut(data)
-    return envelope.request_id if envelope is not None else ""
+    try:
+        return open_envelope(data)[0].id
+    except InvalidInput:
+        return ""

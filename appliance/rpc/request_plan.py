@@ -17,6 +17,8 @@ from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 from appliance.serving.loaded_model import LoadedModel
 
 _REGION = "shared_memory_region"
+# NumPy refuses an array without elements whose other axes are too long: rows of a batch (16 bits) times 8 bytes fit.
+_MOST_BESIDE_EMPTY = 2**40
 _NO_CLASSES = (Datatype.BYTES, Datatype.BOOL, Datatype.FP16, Datatype.BF16)
 
 
@@ -97,7 +99,8 @@ def _check_shape(spec: TensorSpec, shape: tuple[int, ...], model: LoadedModel) -
     if max_batch_size and not 1 <= shape[0] <= max_batch_size:
         expected = ">= 1" if shape[0] < 1 else f"<= {max_batch_size}"
         raise InvalidInput(f"inference request batch-size must be {expected} for '{model.name}', got {shape[0]}")
-    if not spec.accepts(shape[1:] if max_batch_size else shape):
+    too_long = 0 in shape and math.prod(size for size in shape if size) > _MOST_BESIDE_EMPTY
+    if too_long or not spec.accepts(shape[1:] if max_batch_size else shape):
         expected_shape = (-1, *spec.shape) if max_batch_size else spec.shape
         note = (
             "NOTE: the first dimension is the batch" if max_batch_size else "NOTE: the model has no batch dimension"

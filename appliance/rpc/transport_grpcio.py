@@ -21,6 +21,7 @@ from appliance.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_LONGEST_DETAILS = 600  # characters; each may take 12 bytes (percent-encoded), and clients take 8 KiB of headers in all
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -157,8 +158,16 @@ async def _messages(responses: AsyncIterator[Parts], context: _Context) -> Async
 
 async def _abort(context: _Context, error: Exception) -> None:
     if isinstance(error, ApplianceError):
-        await context.abort(_CODES[status_code(error)], str(error))
+        await context.abort(_CODES[status_code(error)], _fitting(str(error)))
     if isinstance(error, (grpc.aio.AbortError, asyncio.CancelledError)):
         raise error
     logger.error("a method failed", exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
+
+
+def _fitting(details: str) -> str:
+    """Shorten a sentence in its middle: it travels in a header, and a client drops an answer whose headers are long."""
+    if len(details) <= _LONGEST_DETAILS:
+        return details
+    half = _LONGEST_DETAILS // 2
+    return f"{details[:half]} [...] {details[-half:]}"

@@ -60,28 +60,25 @@ class ModelManager:
         """Read the desired state and bring every model in line with it; returns when all have settled."""
         async with self._reconciling:
             found = await self._in_thread(self.source.scan)
-            for name in [*found, *(name for name in self.table.entries if name not in found)]:
-                self._locks.setdefault(name, asyncio.Lock())
+            suspects = await self._in_thread(self._suspects, found)
             async with asyncio.TaskGroup() as group:
-                for name in set(found) | set(self.table.entries):
+                for name in (set(found) | set(self.table.entries)) - suspects:
                     group.create_task(self._reconcile_model(name, found))
+            for name in sorted(suspects):  # alone, so that if one ends the process only that one is blamed
+                await self._reconcile_model(name, found)
             self.started = True
             self._changed()
 
     async def load(self, name: ModelName, override: ModelConfig | None = None) -> None:
         """Load what the source desires of one model now, again if it is loaded already.
 
-        Raises Failed if no version came up.
+        Raises Failed if no version came up; one that served before then goes on serving as it was.
         """
         found = await self._in_thread(self.source.scan)
         if name not in found or found[name].problem:
             problem = found[name].problem if name in found else "it is not in the repository"
             raise Failed(f"failed to load '{name}', failed to poll from model repository: {problem}")
         self._unloaded.pop(name, None)
-        if override is not None:
-            self._overrides[name] = override
-        else:
-            self._overrides.pop(name, None)
         desired = found[name].desired
         if not desired:
             raise Failed(
@@ -89,11 +86,15 @@ class ModelManager:
                 hint=f"appliance models activate {name} VERSION",
             )
         async with self._locks.setdefault(name, asyncio.Lock()):
+            previous = self._overrides.get(name)
+            self._override(name, override)
             await self._settle(name, found[name], desired, reload=True)
-            entry = self.table.entries[name]
-            if not any(entry.versions[version].model for version in desired):
-                reasons = "; ".join(entry.versions[version].reason for version in desired)
-                raise Failed(f"failed to load '{name}', no version is available: {reasons}")
+            versions = [self.table.entries[name].versions[version] for version in desired]
+            if any(version.model and not version.reason for version in versions):
+                return
+            self._override(name, previous)
+            which = "" if any(version.model for version in versions) else "no version is available: "
+            raise Failed(f"failed to load '{name}', {which}{'; '.join(version.reason for version in versions)}")
 
     async def unload(self, name: ModelName) -> None:
         """Let every version of a model go; returns when none accepts requests. Raises NotFound."""
@@ -110,13 +111,20 @@ class ModelManager:
         for entry in self.table.entries.values():
             for version in entry.versions.values():
                 self._retire(version, "the appliance is stopping")
+        # A load that is cut off would look like one that ended the process: let it finish.
+        await self._loop.run_in_executor(self._closers, lambda: self._loaders.shutdown(cancel_futures=True))
         if self._drains:
             await asyncio.wait(self._drains)
-        self._loaders.shutdown(wait=False, cancel_futures=True)
         self._closers.shutdown(wait=False)
 
+    def _override(self, name: ModelName, config: ModelConfig | None) -> None:
+        if config is None:
+            self._overrides.pop(name, None)
+        else:
+            self._overrides[name] = config
+
     async def _reconcile_model(self, name: ModelName, found: Mapping[ModelName, SourceModel]) -> None:
-        async with self._locks[name]:
+        async with self._locks.setdefault(name, asyncio.Lock()):
             if name not in found:
                 self._forget(name)
                 return
@@ -207,6 +215,14 @@ class ModelManager:
             raise Failed(f"loading failed: {type(error).__name__}: {error}") from error
         self.source.load_finished(available, "")
         return model
+
+    def _suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
+        """Models of which a desired version was being loaded when the process ended last time."""
+        return {
+            name
+            for name, model in found.items()
+            if any(self.source.refusal(model.versions[version], 1) for version in model.desired)
+        }
 
     def _forget(self, name: ModelName) -> None:
         for version in self.table.entries[name].versions.values():

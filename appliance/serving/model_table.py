@@ -5,6 +5,7 @@ look-up of a request is two dictionary accesses.
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from appliance.registry.source import AvailableVersion, SourceModel
 from appliance.serving.loaded_model import LoadedModel
 
 _LATEST = ("", "-1")
-_LONGEST_NUMBER = 20
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # fits into 64 bits
 
 
 @dataclass(slots=True)
@@ -159,9 +160,8 @@ def _unknown(name: str, version: str) -> NotFound:
 
 
 def _number(version: str) -> ModelVersion:
-    try:
-        return ModelVersion(int(version[:_LONGEST_NUMBER]))
-    except ValueError:
+    if not _NUMBER.fullmatch(version):
         raise InvalidInput(
             f"failed to get model version from specified version string '{version[:40]}', expected a whole number"
-        ) from None
+        )
+    return ModelVersion(int(version))
