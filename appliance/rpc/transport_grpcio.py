@@ -21,7 +21,7 @@ from appliance.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_LONGEST_DETAILS = 600  # characters; each may take 12 bytes (percent-encoded), and clients take 8 KiB of headers in all
+_LONGEST_DETAILS = 600  # characters; each may take 12 bytes (percent-encoded), and clients take 8 KiB of headers
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -166,7 +166,7 @@ async def _abort(context: _Context, error: Exception) -> None:
 
 
 def _fitting(details: str) -> str:
-    """Shorten a sentence in its middle: it travels in a header, and a client drops an answer whose headers are long."""
+    """Shorten a sentence in its middle: it travels in a header, and clients drop an answer with long headers."""
     if len(details) <= _LONGEST_DETAILS:
         return details
     half = _LONGEST_DETAILS // 2

@@ -16,7 +16,7 @@ from appliance.registry.source import AvailableVersion, SourceModel
 from appliance.serving.loaded_model import LoadedModel
 
 _LATEST = ("", "-1")
-_NUMBER = re.compile(r"-?[0-9]{1,18}")  # fits into 64 bits
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")  # fits into 64 bits
 
 
 @dataclass(slots=True)
