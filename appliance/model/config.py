@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
 
 DEFAULT_MAX_QUEUE_SIZE = 1024  # requests; bounded by default so that overload is refused early, not felt late
@@ -46,7 +47,12 @@ class TimeoutAction(Enum):
 
 
 def _parse_datatype(value: object) -> object:
-    return Datatype.parse(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return Datatype.parse(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error  # so that pydantic names the field
 
 
 DatatypeField = Annotated[Datatype, BeforeValidator(_parse_datatype)]

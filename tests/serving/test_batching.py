@@ -79,9 +79,7 @@ def test_a_priority_outside_the_levels_means_the_default_level(asked, level):
 
 
 def test_each_level_may_have_its_own_queue_policy():
-    levels = policy(
-        priority_levels=2, default_priority_level=1, priority_queue_policy={2: {"max_queue_size": 5}}
-    )
+    levels = policy(priority_levels=2, default_priority_level=1, priority_queue_policy={2: {"max_queue_size": 5}})
 
     assert levels.queue_policy(2).queue_limit == 5
     assert levels.queue_policy(1).queue_limit == 1024

@@ -212,7 +212,7 @@ def test_loading_what_is_not_there_fails_with_the_reason(models):
         async with models.manager() as manager:
             await manager.load("nobody")
 
-    with pytest.raises(Failed, match="failed to load 'nobody'.*not in the repository"):
+    with pytest.raises(Failed, match=r"failed to load 'nobody'.*not in the repository"):
         run(scenario())
 
 
