@@ -80,5 +80,6 @@ class Backend(Protocol):
 
 def little_endian(array: Array) -> Array:
     """Return the array row-major and little-endian, which is how it goes onto the wire (a copy only if it is not)."""
-    array = np.ascontiguousarray(array)
-    return array if array.dtype.byteorder in "=|<" else array.astype(array.dtype.newbyteorder("<"))
+    if array.flags.c_contiguous and array.dtype.byteorder in "=|<":
+        return array
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

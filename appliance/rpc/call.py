@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-Parts = Sequence["bytes | memoryview[Any]"]
+import numpy.typing as npt
+
+# Anything contiguous that b"".join takes, arrays included.
+Parts = Sequence["bytes | memoryview[Any] | npt.NDArray[Any]"]
 
 
 class Call(Protocol):

@@ -15,15 +15,16 @@ import numpy as np
 from appliance.backends.base import Array
 from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
-from appliance.model.tensor import TensorSpec, decode_bytes, encode_bytes, object_array
+from appliance.model.tensor import decode_bytes, encode_bytes, object_array
+from appliance.rpc.call import Parts
 from appliance.rpc.classification import classify
 from appliance.rpc.pb.grpc_service_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
-from appliance.rpc.raw_message import Raw, length_delimited, raw_output_parts
-from appliance.rpc.request_plan import PlannedInput, RequestPlan
+from appliance.rpc.raw_message import Raw, length_delimited, raw_output_prefix
+from appliance.rpc.request_plan import PlannedInput, RequestPlan, ResponseFrame
 from appliance.serving.request import InferenceRequest
 
 _ID_FIELD = 3  # of ModelInferResponse
-_REMEMBERED_SHAPES = 16  # response headers kept for each plan; they differ by output shapes only
+_REMEMBERED_SHAPES = 16  # response frames kept for each plan; they differ by output shapes only
 # OIP: narrow integers travel as int32 / uint32 and are cut to their low bytes.
 _WIDE_TYPES = MappingProxyType(
     {
@@ -66,17 +67,19 @@ def bind_message(plan: RequestPlan, message: ModelInferRequest, raw: Raw, receiv
     return _request(plan, inputs, received_ns)
 
 
-def encode_response(plan: RequestPlan, request_id: str, arrays: Sequence[Array]) -> list["bytes | memoryview[Any]"]:
-    """Build the response to a planned request as parts; array data are views."""
-    if plan.classes:
-        return _encode_classes(plan, request_id, arrays)
+def encode_response(plan: RequestPlan, request_id: str, arrays: Sequence[Array]) -> Parts:
+    """Build the response to a planned request as parts; the arrays themselves are parts."""
+    if plan.classes or plan.has_bytes_output:
+        return _encode_slowly(plan, request_id, arrays)
     shapes = tuple([array.shape for array in arrays])
-    header = plan.response_headers.get(shapes)
-    if header is None:
-        header = _header(plan, shapes)
-    specs = plan.model.served.outputs
-    contents = [_raw_bytes(array, specs[name]) for name, array in zip(plan.outputs, arrays, strict=True)]
-    return raw_output_parts(header + _id_field(request_id), contents)
+    remembered = plan.response_frames.get(shapes) or _frame(plan, shapes, arrays)
+    header, prefixes = remembered
+    if len(arrays) == 1:
+        return (header, _id_field(request_id), prefixes[0], arrays[0])
+    parts: list[bytes | Array] = [header, _id_field(request_id)]
+    for prefix, array in zip(prefixes, arrays, strict=True):
+        parts += (prefix, array)
+    return parts
 
 
 def now_ns() -> int:
@@ -133,9 +136,10 @@ def _no_data(planned: PlannedInput, plan: RequestPlan) -> InvalidInput:
     )
 
 
-def _encode_classes(plan: RequestPlan, request_id: str, arrays: Sequence[Array]) -> list["bytes | memoryview[Any]"]:
-    response = ModelInferResponse(model_name=plan.model.name, model_version=plan.model.version_text)
-    contents: list[bytes | memoryview[Any]] = []
+def _encode_slowly(plan: RequestPlan, request_id: str, arrays: Sequence[Array]) -> Parts:
+    """Outputs whose size is known only once they are written: BYTES, and classes."""
+    response = _response(plan)
+    contents: list[bytes | Array] = []
     for name, array in zip(plan.outputs, arrays, strict=True):
         spec = plan.model.served.outputs[name]
         if name in plan.classes:
@@ -144,18 +148,27 @@ def _encode_classes(plan: RequestPlan, request_id: str, arrays: Sequence[Array])
             contents.append(encode_bytes(texts))
         else:
             response.outputs.add(name=name, datatype=spec.datatype.wire_name, shape=array.shape)
-            contents.append(_raw_bytes(array, spec))
-    return raw_output_parts(response.SerializeToString() + _id_field(request_id), contents)
+            contents.append(encode_bytes(array) if spec.datatype is Datatype.BYTES else array)
+    parts: list[bytes | Array] = [response.SerializeToString(), _id_field(request_id)]
+    for content in contents:
+        size = len(content) if isinstance(content, bytes) else content.nbytes
+        parts += (raw_output_prefix(size), content)
+    return parts
 
 
-def _header(plan: RequestPlan, shapes: tuple[tuple[int, ...], ...]) -> bytes:
-    response = ModelInferResponse(model_name=plan.model.name, model_version=plan.model.version_text)
+def _frame(plan: RequestPlan, shapes: tuple[tuple[int, ...], ...], arrays: Sequence[Array]) -> ResponseFrame:
+    """All of a response but id and data: it is the same for every answer of these shapes."""
+    response = _response(plan)
     for name, shape in zip(plan.outputs, shapes, strict=True):
         response.outputs.add(name=name, datatype=plan.model.served.outputs[name].datatype.wire_name, shape=shape)
-    header = response.SerializeToString()
-    if len(plan.response_headers) < _REMEMBERED_SHAPES:
-        plan.response_headers[shapes] = header
-    return header
+    frame = (response.SerializeToString(), tuple(raw_output_prefix(array.nbytes) for array in arrays))
+    if len(plan.response_frames) < _REMEMBERED_SHAPES:
+        plan.response_frames[shapes] = frame
+    return frame
+
+
+def _response(plan: RequestPlan) -> ModelInferResponse:
+    return ModelInferResponse(model_name=plan.model.name, model_version=plan.model.version_text)
 
 
 def _id_field(request_id: str) -> bytes:
@@ -164,9 +177,3 @@ def _id_field(request_id: str) -> bytes:
         return b""
     text = request_id.encode()
     return length_delimited(_ID_FIELD, len(text)) + text
-
-
-def _raw_bytes(array: Array, spec: TensorSpec) -> "bytes | memoryview[Any]":
-    if spec.datatype is Datatype.BYTES:
-        return encode_bytes(array)
-    return array.reshape(-1).view(np.uint8).data

@@ -7,8 +7,7 @@ remains is a key under which the outcome of parsing and checking can be remember
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -27,8 +26,7 @@ _LARGEST_ONE_BYTE = 0x80
 _LONGEST_VARINT = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A ModelInferRequest cut up: `header` is all of it but `id` and `raw_input_contents`."""
 
     header: bytes
@@ -89,14 +87,9 @@ def open_envelope(data: bytes) -> tuple[ModelInferRequest, Raw]:
     return message, envelope.raw
 
 
-def raw_output_parts(header: bytes, contents: Raw) -> list["bytes | memoryview[Any]"]:
-    """Return a ModelInferResponse as parts: the serialised rest, then each entry of raw_output_contents."""
-    parts: list[bytes | memoryview[Any]] = [header]
-    for content in contents:
-        size = content.nbytes if isinstance(content, memoryview) else len(content)
-        parts.append(length_delimited(_RAW_OUTPUT_FIELD, size))
-        parts.append(content)
-    return parts
+def raw_output_prefix(size: int) -> bytes:
+    """What stands before an entry of raw_output_contents of `size` bytes."""
+    return length_delimited(_RAW_OUTPUT_FIELD, size)
 
 
 def length_delimited(field: int, size: int) -> bytes:

@@ -31,6 +31,9 @@ class PlannedInput:
     size_bytes: int
 
 
+ResponseFrame = tuple[bytes, tuple[bytes, ...]]  # header, and what stands before each output's data
+
+
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
     """A checked header. `classes`: output name -> number of classes asked for."""
@@ -43,7 +46,8 @@ class RequestPlan:
     batch_key: tuple[tuple[str, tuple[int, ...]], ...]
     priority: int
     timeout_us: int
-    response_headers: dict[tuple[tuple[int, ...], ...], bytes] = field(default_factory=dict)
+    has_bytes_output: bool
+    response_frames: dict[tuple[tuple[int, ...], ...], ResponseFrame] = field(default_factory=dict)
 
 
 def make_plan(message: ModelInferRequest, model: LoadedModel) -> RequestPlan:
@@ -56,7 +60,10 @@ def make_plan(message: ModelInferRequest, model: LoadedModel) -> RequestPlan:
     _check_complete(inputs, model)
     outputs, classes = _plan_outputs(message, model)
     rows, batch_key = _batch(inputs, model)
-    return RequestPlan(model, tuple(inputs.values()), outputs, classes, rows, batch_key, priority, timeout_us)
+    has_bytes_output = any(model.served.outputs[name].datatype is Datatype.BYTES for name in outputs)
+    return RequestPlan(
+        model, tuple(inputs.values()), outputs, classes, rows, batch_key, priority, timeout_us, has_bytes_output
+    )
 
 
 def _plan_input(

@@ -27,7 +27,7 @@ def execute_batch(instance: ModelInstance, batch: Batch, statistics: ModelStatis
     arrays = instance.execute(inputs, outputs)
     infer_ns = time.monotonic_ns()
     if batched:
-        _check_rows(arrays, outputs, batch.rows)
+        check_rows(arrays, outputs, batch.rows)
     if len(requests) == 1:
         requests[0].result = arrays
     else:
@@ -58,7 +58,8 @@ def _split(requests: Sequence[InferenceRequest], outputs: Sequence[str], arrays:
         request.result = [parts[name][index] for name in request.outputs]
 
 
-def _check_rows(arrays: Sequence[Array], outputs: Sequence[str], rows: int) -> None:
+def check_rows(arrays: Sequence[Array], outputs: Sequence[str], rows: int) -> None:
+    """Raise Failed if an output does not have one row for each row of the input."""
     for name, array in zip(outputs, arrays, strict=True):
         if array.ndim == 0 or array.shape[0] != rows:
             raise Failed(

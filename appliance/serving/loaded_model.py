@@ -100,7 +100,6 @@ class LoadedModel:
         """Compute a tiny request at once if nothing waits; None if it has to queue. Raises what `infer` raises."""
         if self._direct is None or self._batcher.depth or not self._direct.suits(request):
             return None
-        request.queued_ns = request.received_ns
         try:
             self._direct.compute(request)
         except ApplianceError:
