@@ -43,9 +43,12 @@ async def _read(
 ) -> None:
     try:
         async for data in requests:
-            await answers.put(
-                asyncio.create_task(_answer(data, call, infer, errors_end_the_stream=errors_end_the_stream))
-            )
+            answer = asyncio.create_task(_answer(data, call, infer, errors_end_the_stream=errors_end_the_stream))
+            try:
+                await answers.put(answer)
+            except asyncio.CancelledError:  # the window is full: this one is in nobody's hands but ours
+                answer.cancel()
+                raise
     finally:
         await answers.put(None)
 
