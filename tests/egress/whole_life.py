@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -82,7 +83,9 @@ def live(state: Path, model: Path, newcomer: Path, tracer: list[str], inferences
         wait_until_ready(client, newcomer.name, daemon)
         infer(client, newcomer, inferences)
         infer(client, model, inferences)
-        appliance.command("status")
+        for words in ("status", "models list", "models verify", "selftest", f"models deactivate {newcomer.name}"):
+            appliance.command(*words.split())
+        appliance.command("infer", model.name, "--input", str(first_input(model)))
         time.sleep(idle_s)
         infer(client, model, 1)
 
@@ -102,7 +105,7 @@ def wait_until_ready(client: triton.InferenceServerClient, name: str, daemon: "s
 
 def infer(client: triton.InferenceServerClient, model: Path, times: int) -> None:
     """Infer the golden samples in turn and compare the answers."""
-    golden = tomllib.loads((model / "golden" / "golden.toml").read_text())
+    golden = read_golden(model)
     for number in range(times):
         sample = golden["sample"][number % len(golden["sample"])]
         ((name, file),) = sample["inputs"].items()
@@ -114,6 +117,16 @@ def infer(client: triton.InferenceServerClient, model: Path, times: int) -> None
             found = answer.as_numpy(output)
             if not np.allclose(found, np.load(model / "golden" / expected), golden["rtol"], golden["atol"]):
                 raise SystemExit(f"infer: {model.name} {sample['name']}: {output} is {found}, see {expected}")
+
+
+def first_input(model: Path) -> Path:
+    """The file with the first golden sample of a model with one input."""
+    (file,) = read_golden(model)["sample"][0]["inputs"].values()
+    return model / "golden" / file
+
+
+def read_golden(model: Path) -> dict[str, Any]:
+    return tomllib.loads((model / "golden" / "golden.toml").read_text())
 
 
 def free_port() -> int:
