@@ -75,6 +75,7 @@ class Bench:
             servers = [self._daemon, running.enter_context(peers.echo(case.model))]
             if case.protobuf_echo:
                 servers.append(running.enter_context(peers.objects_echo(case.model)))
+                servers.append(running.enter_context(peers.warm_objects_echo(case.model)))
             for server in servers:
                 self._warm_up(server, case)
             result = CaseResult(case.name, {server.name: [] for server in servers}, [], [], [])

@@ -13,6 +13,7 @@ from benchmark.server_process import ServerProcess, free_port
 DAEMON = "daemon"
 ECHO = "echo"
 OBJECTS_ECHO = "protobuf echo"
+WARM_OBJECTS_ECHO = "protobuf echo, warm allocator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,13 @@ def echo(model: BenchModel) -> ServerProcess:
 
 
 def objects_echo(model: BenchModel) -> ServerProcess:
-    """Return a server that echoes through protobuf objects."""
+    """Return a server that echoes through protobuf objects, written and started the usual way."""
     return _echo(OBJECTS_ECHO, "objects", model)
+
+
+def warm_objects_echo(model: BenchModel) -> ServerProcess:
+    """Return the same server after its allocator has learnt to keep large blocks, as a long-lived process may have."""
+    return _echo(WARM_OBJECTS_ECHO, "objects-warm", model)
 
 
 def _echo(name: str, mode: str, model: BenchModel) -> ServerProcess:
