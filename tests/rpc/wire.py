@@ -6,7 +6,9 @@ from typing import Any
 import grpc
 import numpy as np
 
+from appliance.rpc.pb import appliance_admin_pb2 as admin_pb
 from appliance.rpc.pb import grpc_service_pb2 as pb
+from tests.support.daemon import DaemonProcess
 
 SERVICE = "inference.GRPCInferenceService"
 TIMEOUT_S = 30.0
@@ -81,3 +83,10 @@ def infer(channel: grpc.Channel, message: pb.ModelInferRequest) -> pb.ModelInfer
 def answers_right(channel: grpc.Channel, model: str = "identity_fp32") -> bool:
     """Say whether the daemon still computes what it should."""
     return list(infer(channel, request(model)).raw_output_contents) == [FOUR]
+
+
+def queue_depth(daemon: DaemonProcess, model: str) -> int:
+    """How many requests wait for a model, those that are being computed not counted."""
+    with grpc.insecure_channel(f"unix:{daemon.state}/run/admin.sock") as channel:
+        answer = call(channel, "/appliance.admin.v1.ApplianceAdmin/Status", b"")
+    return next(row.queue_depth for row in admin_pb.StatusResponse.FromString(answer).models if row.name == model)
