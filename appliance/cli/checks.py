@@ -1,0 +1,234 @@
+"""What `appliance doctor` examines, in this order: the software, then the box, then the daemon.
+
+Each check finds facts and never raises what it can name; none changes anything that outlives it.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import appliance
+from appliance.cli.backend_probe import ProbeReport, probe
+from appliance.cli.client import connect_admin
+from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
+from appliance.cli.installed_packages import installed_version, is_within, requirements
+from appliance.cli.options import read_settings
+from appliance.cli.output import format_size
+from appliance.cli.reference_trial import reference_computes
+from appliance.errors import ApplianceError
+from appliance.registry.model_registry import ModelRegistry
+from appliance.settings import Settings, remove_outbound_variables
+
+OLDEST_PYTHON = (3, 11)
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_REINSTALL = "install again: pip install 'appliance[cpu]' (or 'appliance[gpu]' on an NVIDIA box)"
+_LITTLE_SPACE_BYTES = 1024**3
+_NO_SPACE_BYTES = 64 * 1024**2
+_LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
+_DAY_S = 86400
+_END_OF_CLOCK_S = 4102444800  # the year 2100
+_NVIDIA_DEVICE = Path("/dev/nvidiactl")
+
+
+class Result(Enum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, but somebody should know
+    ERROR = "error"  # something does not work
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report. `remedy`: what to do, '' if all is well."""
+
+    name: str
+    result: Result
+    finding: str
+    remedy: str = ""
+
+
+def run_checks(config: Path | None, state: Path | None) -> list[Check]:
+    """Examine everything."""
+    outbound = _check_outbound_variables()  # takes them out: what follows must not use them
+    settings_check, settings = _check_settings(config, state)
+    return [
+        _check_python(),
+        _check_packages(),
+        _check_runtime_packages(),
+        *_checks_of_onnxruntime(),
+        _check_reference(),
+        settings_check,
+        _check_state_directory(settings),
+        _check_registry(settings),
+        _check_daemon(settings),
+        _check_clock(),
+        outbound,
+    ]
+
+
+def _check_python() -> Check:
+    found, oldest = sys.version.split()[0], ".".join(map(str, OLDEST_PYTHON))
+    if sys.version_info < OLDEST_PYTHON:
+        return Check("python", Result.ERROR, f"{found}, expected {oldest} or newer", f"install Python {oldest}")
+    return Check("python", Result.OK, f"{found} at {sys.executable}")
+
+
+def _check_packages() -> Check:
+    needed = requirements(optional=False)
+    if needed is None:
+        return Check(
+            "packages", Result.WARNING, "the appliance runs from its source tree", "install it: pip install ."
+        )
+    problems = [problem for package, ranges in needed.items() if (problem := _package_problem(package, ranges))]
+    if problems:
+        return Check("packages", Result.ERROR, "; ".join(problems), _REINSTALL)
+    return Check("packages", Result.OK, f"appliance {appliance.__version__}, {len(needed)} packages as expected")
+
+
+def _package_problem(package: str, ranges: str) -> str:
+    found = installed_version(package)
+    if found is None:
+        return f"{package} is not installed"
+    return "" if is_within(found, ranges) else f"{package} is {found}, expected {ranges}"
+
+
+def _check_runtime_packages() -> Check:
+    found = {package: version for package in _RUNTIMES if (version := installed_version(package))}
+    described = ", ".join(f"{package} {version}" for package, version in found.items())
+    if not found:
+        return Check("runtime", Result.ERROR, "ONNX Runtime is not installed", _REINSTALL)
+    if len(found) > 1:
+        remedy = f"keep one: pip uninstall {' '.join(found)}; then {_REINSTALL}"
+        return Check("runtime", Result.ERROR, f"{described}: both hold the same files", remedy)
+    ((package, version),) = found.items()
+    ranges = (requirements(optional=True) or {}).get(package, "")
+    if not is_within(version, ranges):
+        return Check("runtime", Result.ERROR, f"{described}, expected {ranges}", _REINSTALL)
+    return Check("runtime", Result.OK, f"{described} (supported: {ranges or 'unknown'})")
+
+
+def _checks_of_onnxruntime() -> list[Check]:
+    try:
+        report = probe()
+    except ApplianceError as error:
+        return [Check("onnxruntime", Result.ERROR, error.message, error.hint or _REINSTALL)]
+    return [_check_providers(report), _check_gpu(report), _check_telemetry(report)]
+
+
+def _check_providers(report: ProbeReport) -> Check:
+    broken = {provider: problem for provider, problem in report.providers.items() if problem}
+    if broken:
+        finding = "; ".join(f"{provider}: {problem}" for provider, problem in broken.items())
+        return Check("onnxruntime", Result.ERROR, finding, "look at the driver: nvidia-smi; " + _REINSTALL)
+    return Check("onnxruntime", Result.OK, f"{report.version} computes with {', '.join(report.providers)}")
+
+
+def _check_gpu(report: ProbeReport) -> Check:
+    usable = report.providers.get("CUDAExecutionProvider") == ""
+    if usable:
+        return Check("gpu", Result.OK, "CUDA computes")
+    if _NVIDIA_DEVICE.exists():
+        remedy = "use it: pip uninstall onnxruntime; pip install 'appliance[gpu]'"
+        return Check("gpu", Result.WARNING, "there is an NVIDIA GPU, but models run on the CPU only", remedy)
+    return Check("gpu", Result.OK, "none; models run on the CPU")
+
+
+def _check_telemetry(report: ProbeReport) -> Check:
+    if not report.telemetry_off:
+        return Check("telemetry", Result.ERROR, "ORT_DISABLE_TELEMETRY is not in effect", _REINSTALL)
+    return Check("telemetry", Result.OK, "ORT_DISABLE_TELEMETRY=1 before ONNX Runtime is loaded")
+
+
+def _check_reference() -> Check:
+    problem = reference_computes()
+    if problem:
+        return Check("reference", Result.ERROR, problem, _REINSTALL)
+    return Check("reference", Result.OK, "the reference backend computes")
+
+
+def _check_settings(config: Path | None, state: Path | None) -> tuple[Check, Settings]:
+    try:
+        settings = read_settings(config, state)
+    except WrongUsage as error:
+        remedy = f"correct it; until then the daemon does not start ({error.hint})"
+        return Check("settings", Result.ERROR, error.message, remedy), Settings(state_directory=state)
+    return Check("settings", Result.OK, f"valid; state in {settings.layout.root}"), settings
+
+
+def _check_state_directory(settings: Settings) -> Check:
+    layout = settings.layout
+    existing = next(path for path in (layout.root, *layout.root.parents) if path.is_dir())
+    path_bytes = len(os.fsencode(layout.admin_socket))
+    if path_bytes > _LONGEST_SOCKET_PATH_BYTES:
+        finding = f"the path of the socket {layout.admin_socket} has {path_bytes} bytes, at most 107 work"
+        return Check("state", Result.ERROR, finding, "set runtime_directory to a shorter path in appliance.toml")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free_bytes = shutil.disk_usage(existing).free
+    except OSError as error:
+        finding = f"{existing} cannot be written: {error.strerror}"
+        return Check(
+            "state", Result.ERROR, finding, f"look at its owner: ls -ld {existing}; name another: --state DIR"
+        )
+    finding = f"{layout.root}{'' if existing == layout.root else ' (not made yet)'}, {format_size(free_bytes)} free"
+    if free_bytes < _LITTLE_SPACE_BYTES:
+        result = Result.ERROR if free_bytes < _NO_SPACE_BYTES else Result.WARNING
+        return Check("state", result, finding, "make room: appliance models gc")
+    return Check("state", Result.OK, finding)
+
+
+def _check_registry(settings: Settings) -> Check:
+    if not settings.layout.database.exists():
+        return Check("registry", Result.OK, "none yet: appliance models add DIR makes one")
+    try:
+        with ModelRegistry.open(settings.layout) as registry:
+            models = registry.models()
+    except ApplianceError as error:
+        return Check("registry", Result.ERROR, error.message, error.hint)
+    active = sum(1 for model in models if model.aliases)
+    return Check("registry", Result.OK, f"{len(models)} models, {active} of them active")
+
+
+def _check_daemon(settings: Settings) -> Check:
+    try:
+        with connect_admin(settings.layout) as daemon:
+            answer = daemon.status()
+    except DaemonUnreachable as error:
+        return Check("daemon", Result.WARNING, error.message, error.hint)
+    except ApplianceError as error:
+        return Check("daemon", Result.ERROR, error.message, error.hint or "restart the daemon")
+    failed = [
+        f"{model.name} {model.version}".strip() for model in answer.models if _failed(model.state, model.reason)
+    ]
+    if failed:
+        finding = f"{answer.state}, but not served: {', '.join(failed)}"
+        return Check("daemon", Result.WARNING, finding, "see the reasons: appliance status")
+    return Check("daemon", Result.OK, f"{answer.state}, process {answer.pid}")
+
+
+def _failed(state: str, reason: str) -> bool:
+    return state == "UNAVAILABLE" and reason not in ("", "unloaded")
+
+
+def _check_clock(now: Callable[[], float] = time.time) -> Check:
+    installed = Path(appliance.__file__).stat().st_mtime
+    shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now()))
+    if not installed - _DAY_S < now() < _END_OF_CLOCK_S:
+        finding = f"{shown} cannot be right: this software is newer" if now() < installed else f"{shown} is far off"
+        return Check("clock", Result.WARNING, finding, "set it: timedatectl set-time 'YYYY-MM-DD HH:MM:SS'")
+    return Check("clock", Result.OK, shown)
+
+
+def _check_outbound_variables() -> Check:
+    found = remove_outbound_variables()
+    if found:
+        finding = f"set: {', '.join(sorted(found))}; the daemon ignores them"
+        return Check("variables", Result.WARNING, finding, f"remove them: unset {' '.join(sorted(found))}")
+    return Check("variables", Result.OK, "no proxy and no OTEL_ variable is set")
