@@ -1,6 +1,5 @@
 """The real daemon in a process of its own, on a free port, for tests that talk to it over real channels."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.01
-_CLI = ["-m", "appliance.cli.main"]
-_SERVE_ALONE = ["-c", "import sys, typer; from appliance.cli.serve import serve; sys.argv.pop(1); typer.run(serve)"]
-PROGRAM = _SERVE_ALONE
+PROGRAM = ["-m", "appliance.cli.main"]
 ANY_PORT = "127.0.0.1:0"
 _COMPLAINTS = re.compile(r"a method failed|execution failed|Traceback|never retrieved|was destroyed|Warning:")
 
@@ -37,6 +34,7 @@ class DaemonProcess:
         state: Path | None = None,
         listen: str = ANY_PORT,
         settings: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         # The path of a Unix socket has at most 107 bytes, pytest's own directories are longer.
         self._made = None if state else Path(tempfile.mkdtemp(prefix="a-"))
@@ -44,7 +42,7 @@ class DaemonProcess:
         self.unix = f"unix:{self.state}/run/appliance.sock"
         self.address = ""
         self._log = tempfile.NamedTemporaryFile(prefix="a-", suffix=".log")  # noqa: SIM115  (closed with the process)
-        serve = ["serve", "--models", str(models), "--state", str(self.state), "--listen", listen]
+        serve = ["serve", "--models", str(models), "--state", str(self.state), "--listen", listen, *options]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
         self.popen = subprocess.Popen(
             [sys.executable, *PROGRAM, *serve],
