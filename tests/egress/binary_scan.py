@@ -79,4 +79,4 @@ def _text(content: mmap.mmap, found: re.Match[bytes]) -> str:
         text = _NAME_BEFORE.findall(before)[0] + found[0]
     else:
         text = found["host"] or found[0]
-    return text.decode("ascii").strip(".")
+    return str(text, "ascii").strip(".")

@@ -122,7 +122,7 @@ def infer(client: triton.InferenceServerClient, model: Path, times: int) -> None
 def first_input(model: Path) -> Path:
     """The file with the first golden sample of a model with one input."""
     (file,) = read_golden(model)["sample"][0]["inputs"].values()
-    return model / "golden" / file
+    return model / "golden" / str(file)
 
 
 def read_golden(model: Path) -> dict[str, Any]:
