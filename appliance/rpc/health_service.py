@@ -66,11 +66,12 @@ class HealthService:
         try:
             while True:
                 changed.clear()
+                draining = self._draining  # now: it may begin while the status is being sent
                 status = self._status(name)
                 if status != last:
                     last = status
                     yield [health_pb2.HealthCheckResponse(status=status).SerializeToString()]
-                if self._draining:
+                if draining:
                     return
                 await changed.wait()
         finally:

@@ -1,7 +1,9 @@
 """grpc.health.v1 follows what the models do; reflection names the services."""
 
+import asyncio
 import queue
 import threading
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -10,6 +12,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from appliance.rpc.health_service import HealthService
 from tests.rpc.packages import write_onnx_identity
 from tests.support.daemon import DaemonProcess
 
@@ -152,6 +155,20 @@ def test_a_stopping_daemon_tells_its_watchers_and_ends(models):
     assert first == SERVING
     assert rest == [NOT_SERVING, "ended"]
     assert status == 0
+
+
+def test_a_watcher_that_is_just_being_told_hears_of_the_stop_too():
+    health = HealthService(SimpleNamespace(ready=True, watch=lambda _: lambda: None))
+
+    async def watch():
+        statuses = health.service.server_streams["Watch"](b"", None)
+        seen = [await anext(statuses)]
+        health.drain()
+        return seen + [status async for status in statuses]
+
+    seen = [health_pb2.HealthCheckResponse.FromString(data).status for (data,) in asyncio.run(watch())]
+
+    assert seen == [SERVING, NOT_SERVING]
 
 
 def test_reflection_lists_and_describes_the_services(channel):
