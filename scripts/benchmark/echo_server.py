@@ -24,7 +24,7 @@ new_event_loop = asyncio.new_event_loop
 INPUT, OUTPUT = "INPUT0", "OUTPUT0"  # as long as the daemon's
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024  # the daemon's default
 # glibc maps and unmaps every block above a threshold, which doubles what a 602 KB message costs, until the first
-# large block is freed; then the threshold grows. The daemon has loaded models, so the bare echo, which is a floor, gets
+# large block is freed; then the threshold grows. The daemon has loaded models, so the bare echo, a floor, gets
 # the same start; the echo through protobuf objects is measured both as people write it and with that start.
 LARGE_BLOCK_BYTES = 24 * 1024 * 1024
 Context = grpc.aio.ServicerContext[bytes, bytes]

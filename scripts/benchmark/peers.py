@@ -46,7 +46,7 @@ def objects_echo(model: BenchModel) -> ServerProcess:
 
 
 def warm_objects_echo(model: BenchModel) -> ServerProcess:
-    """Return the same server after its allocator has learnt to keep large blocks, as a long-lived process may have."""
+    """Return the same server with an allocator that has learnt to keep large blocks."""
     return _echo(WARM_OBJECTS_ECHO, "objects-warm", model)
 
 
