@@ -23,7 +23,7 @@ _ID_TAG = 3 << 3 | _LENGTH_DELIMITED
 _RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
 _RAW_OUTPUT_FIELD = 6
 _LARGEST_ONE_BYTE = 0x80
-_LONGEST_VARINT = 10
+_LONGEST_VARINT = 5  # bytes of a length; protobuf takes no more
 
 
 class Envelope(NamedTuple):
@@ -56,6 +56,8 @@ def cut(data: bytes) -> Envelope | None:
                 header.append(data[kept_from:start])
             kept_from = end
             if tag == _ID_TAG:
+                if request_id:
+                    return None  # the last one counts, but all of them must be text
                 request_id = data[position:end]
             else:
                 raw.append(data[position:end] if length <= SMALL_BYTES else view[position:end])

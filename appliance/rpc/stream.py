@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from appliance.errors import ApplianceError, InvalidInput
-from appliance.rpc.call import Call, Parts
+from appliance.rpc.call import Call, Parts, joined
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 from appliance.rpc.raw_message import open_envelope
 
@@ -55,7 +55,7 @@ async def _read(
 
 async def _answer(data: bytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
     try:
-        inner = ModelInferResponse.FromString(b"".join(await infer(data, call)))
+        inner = ModelInferResponse.FromString(joined(await infer(data, call)))
         response = ModelStreamInferResponse(infer_response=inner)
     except ApplianceError as error:
         if errors_end_the_stream:

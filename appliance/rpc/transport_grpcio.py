@@ -14,7 +14,7 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from appliance.errors import ApplianceError, Failed
-from appliance.rpc.call import Call, Parts, ServerStreamMethod, Service, StreamMethod, UnaryMethod
+from appliance.rpc.call import Call, Parts, ServerStreamMethod, Service, StreamMethod, UnaryMethod, joined
 from appliance.rpc.status import status_code
 from appliance.settings import ServerSettings
 
@@ -126,7 +126,7 @@ def _unary(method: UnaryMethod) -> Callable[[bytes, _Context], Awaitable[bytes]]
             parts = await method(request, GrpcioCall(context))
         except Exception as error:  # noqa: BLE001  (every failure of a method is the answer to its own client)
             await _abort(context, error)
-        return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+        return joined(parts)
 
     return handle
 
@@ -151,7 +151,7 @@ def _stream(method: StreamMethod) -> Callable[[AsyncIterator[bytes], _Context], 
 async def _messages(responses: AsyncIterator[Parts], context: _Context) -> AsyncIterator[bytes]:
     try:
         async for parts in responses:
-            yield b"".join(parts)
+            yield joined(parts)
     except Exception as error:  # noqa: BLE001  (as above)
         await _abort(context, error)
 
