@@ -157,7 +157,7 @@ def _check_settings(config: Path | None, state: Path | None) -> tuple[Check, Set
     try:
         settings = read_settings(config, state)
     except WrongUsage as error:
-        remedy = f"correct it; until then the daemon does not start ({error.hint})"
+        remedy = error.hint or "correct the file; until then the daemon does not start"
         return Check("settings", Result.ERROR, error.message, remedy), Settings(state_directory=state)
     return Check("settings", Result.OK, f"valid; state in {settings.layout.root}"), settings
 
@@ -169,6 +169,8 @@ def _check_state_directory(settings: Settings) -> Check:
     if path_bytes > _LONGEST_SOCKET_PATH_BYTES:
         finding = f"the path of the socket {layout.admin_socket} has {path_bytes} bytes, at most 107 work"
         return Check("state", Result.ERROR, finding, "set runtime_directory to a shorter path in appliance.toml")
+    if layout.root.exists() and existing != layout.root:
+        return Check("state", Result.ERROR, f"{layout.root} is not a directory", "name another: --state DIR")
     try:
         with tempfile.TemporaryFile(dir=existing):
             free_bytes = shutil.disk_usage(existing).free

@@ -30,6 +30,6 @@ def doctor(config: ConfigOption = None, state: StateOption = None, *, as_json: J
     errors = [check for check in checks if check.result is Result.ERROR]
     if errors:
         raise Failed(
-            f"{len(errors)} of {len(checks)} checks failed: {', '.join(check.name for check in errors)}",
+            f"{len(errors)} of {len(checks)} checks failed: {errors[0].name}: {errors[0].finding}",
             hint=errors[0].remedy,
         )

@@ -1,13 +1,13 @@
 """Nested JSON lists as an array of one of the 14 datatypes: every value is checked, none is bent to fit."""
 
-import math
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from appliance.cli.bfloat16 import bits_of
+from appliance.cli.bfloat16 import bits_of, values_of
 from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
 from appliance.model.tensor import format_shape, object_array
@@ -21,13 +21,19 @@ def array_of_json(document: Any, datatype: Datatype, where: str) -> Array:
     values = [_checked(value, datatype, where) for value in _flattened(document, shape, where)]
     if datatype is Datatype.BYTES:
         return object_array(values).reshape(shape)
-    if datatype is Datatype.BF16:
-        return bits_of(np.array(values, dtype=np.float32)).reshape(shape)
-    with np.errstate(over="ignore"):
-        array = np.array(values, dtype=datatype.numpy).reshape(shape)
-    if datatype.numpy.kind == "f" and (lost := np.isinf(array) & ~np.isinf(np.array(values).reshape(shape))).any():
-        raise InvalidInput(f"{where}: {values[int(lost.reshape(-1).argmax())]} is too large for {datatype.wire_name}")
-    return array
+    if not _is_float(datatype):
+        return np.array(values, dtype=datatype.numpy).reshape(shape)
+    with np.errstate(over="ignore"):  # found below
+        if datatype is Datatype.BF16:
+            array = bits_of(np.array(values, dtype=np.float32))
+            infinite = np.isinf(values_of(array))
+        else:
+            array = np.array(values, dtype=datatype.numpy)
+            infinite = np.isinf(array)
+    too_large = infinite & np.isfinite(np.array(values, dtype=np.float64))
+    if too_large.any():
+        raise InvalidInput(f"{where}: {values[int(too_large.argmax())]} is too large for {datatype.wire_name}")
+    return array.reshape(shape)
 
 
 def _shape(document: Any) -> tuple[int, ...]:
@@ -66,16 +72,10 @@ def _checked(value: Any, datatype: Datatype, where: str) -> Any:
             if limits.min <= value <= limits.max:
                 return value
         case int() | float() if _is_float(datatype):
-            return _float(value)
+            with contextlib.suppress(OverflowError):  # a whole number beyond every float
+                return float(value)
     raise InvalidInput(f"{where}: {repr(value)[:60]} is not a value of {datatype.wire_name}")
 
 
 def _is_float(datatype: Datatype) -> bool:
     return datatype is Datatype.BF16 or datatype.numpy.kind == "f"
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a whole number beyond every float
-        return math.inf if value > 0 else -math.inf

@@ -1,0 +1,87 @@
+"""`appliance doctor`."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance.cli.installed_packages import is_within, requirements
+from tests.cli.terminal import WIDTH, Terminal, appliance
+
+
+def test_it_works_with_the_daemon_down_and_says_how_to_start_it(terminal: Terminal) -> None:
+    result = terminal.appliance("doctor")
+
+    assert "appliance serve --state" in " ".join(result.out.split())
+    assert result.widest <= WIDTH
+
+
+def test_a_healthy_box_has_no_error(serving: Terminal) -> None:
+    checks = {check["name"]: check for check in serving.appliance("doctor", "--json").json}
+
+    assert {check["result"] for check in checks.values()} <= {"ok", "warning"}
+    assert checks["onnxruntime"]["finding"].endswith("computes with CPUExecutionProvider")
+    assert checks["telemetry"]["result"] == "ok"
+    assert "not served: broken 1" in checks["daemon"]["finding"]
+    assert all(check["remedy"] for check in checks.values() if check["result"] != "ok")
+
+
+def test_settings_that_are_not_valid_are_an_error_and_the_rest_is_examined(tmp_path: Path) -> None:
+    settings = tmp_path / "appliance.toml"
+    settings.write_text("nonsense = [")
+
+    result = appliance("doctor", "--config", settings, "--state", tmp_path, "--json")
+
+    assert result.code == 1
+    assert [check["name"] for check in result.json if check["result"] == "error"] == ["settings"]
+    assert "not valid TOML" in result.story
+
+
+def test_a_damaged_registry_is_an_error(terminal: Terminal) -> None:
+    (terminal.state / "registry.db").write_text("this is no database")
+
+    result = terminal.appliance("doctor", "--json", code=1)
+
+    assert [check["name"] for check in result.json if check["result"] == "error"] == ["registry"]
+
+
+def test_variables_that_lead_outside_are_a_warning(terminal: Terminal) -> None:
+    environment = {"https_proxy": "http://203.0.113.1:3128", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://203.0.113.1"}
+
+    checks = terminal.appliance("doctor", "--json", environment=environment).json
+
+    found = next(check for check in checks if check["name"] == "variables")
+    assert found["result"] == "warning"
+    assert "https_proxy" in found["finding"]
+
+
+def test_a_state_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    result = appliance("doctor", "--state", tmp_path / "file", "--json")
+
+    assert result.code == 1
+    assert "state" in [check["name"] for check in result.json if check["result"] == "error"]
+
+
+@pytest.mark.parametrize(
+    ("version", "ranges", "expected"),
+    [
+        ("1.28.0", "<1.29,>=1.28", True),
+        ("1.28", ">=1.28.0", True),
+        ("1.29.0", "<1.29,>=1.28", False),
+        ("1.9", ">=1.28", False),
+        ("2.0.1.dev3", ">=2,<3", True),
+        ("1.20.0", "==1.20.0", True),
+        ("5", "", True),
+    ],
+)
+def test_version_ranges_are_understood(version: str, ranges: str, expected: bool) -> None:
+    assert is_within(version, ranges) is expected
+
+
+def test_the_runtime_s_range_is_known() -> None:
+    extras = requirements(optional=True)
+
+    assert extras
+    assert not is_within("1.29.0", extras["onnxruntime"])
+    assert is_within("1.28.0", extras["onnxruntime"])
