@@ -197,7 +197,7 @@ def export(
     if as_json:
         print_json({"path": str(path)})
     else:
-        print_text(str(path))
+        typer.echo(path)  # unwrapped: scripts take it as it is
 
 
 @app.command()
