@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from appliance.model.config import ExecutionPolicy, InstanceGroup, ModelConfig
@@ -33,6 +32,8 @@ class ModelInstance(Protocol):
 
     def execute(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Compute `outputs`, in that order, from `inputs` (name -> array, batch on axis 0 if the model has one).
+
+        The answer's arrays are row-major and little-endian, which is how they go onto the wire.
 
         Raises InvalidInput when the data are at fault, Failed otherwise.
         """
@@ -76,10 +77,3 @@ class Backend(Protocol):
 
     def load(self, request: LoadRequest) -> BackendModel:
         """Load one version. Raises InvalidInput (bad file or configuration) or Failed (no such device, no memory)."""
-
-
-def little_endian(array: Array) -> Array:
-    """Return the array row-major and little-endian, which is how it goes onto the wire (a copy only if it is not)."""
-    if array.flags.c_contiguous and array.dtype.byteorder in "=|<":
-        return array
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

@@ -21,7 +21,6 @@ from appliance.rpc.classification import classify
 from appliance.rpc.pb.grpc_service_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
 from appliance.rpc.raw_message import Raw, length_delimited, raw_output_prefix
 from appliance.rpc.request_plan import PlannedInput, RequestPlan, ResponseFrame
-from appliance.serving.request import InferenceRequest
 
 _ID_FIELD = 3  # of ModelInferResponse
 _REMEMBERED_SHAPES = 16  # response frames kept for each plan; they differ by output shapes only
@@ -40,31 +39,29 @@ _WIDE_TYPES = MappingProxyType(
 _CONTENTS_FIELDS = (*_WIDE_TYPES, "bytes_contents")
 
 
-def bind_raw(plan: RequestPlan, raw: Raw, received_ns: int) -> InferenceRequest:
+def bind_raw(plan: RequestPlan, raw: Raw) -> dict[str, Array]:
     """Take the inputs' data from raw_input_contents, in order; surplus entries are ignored. Raises InvalidInput."""
     if len(raw) < len(plan.inputs):
         raise _no_data(plan.inputs[len(raw)], plan)
-    inputs = {
+    return {
         planned.spec.name: _from_raw(data, planned, plan) for planned, data in zip(plan.inputs, raw, strict=False)
     }
-    return _request(plan, inputs, received_ns)
 
 
-def bind_message(plan: RequestPlan, message: ModelInferRequest, raw: Raw, received_ns: int) -> InferenceRequest:
+def bind_message(plan: RequestPlan, message: ModelInferRequest, raw: Raw) -> dict[str, Array]:
     """Take the inputs' data from wherever the message has them: typed contents, or raw. Raises InvalidInput."""
     typed = [tensor.name for tensor in message.inputs if tensor.HasField("contents")]
     if not typed:
-        return bind_raw(plan, raw, received_ns)
+        return bind_raw(plan, raw)
     if raw:
         raise InvalidInput(
             f"contents field must not be specified when using raw_input_contents for '{typed[0]}' "
             f"for model '{plan.model.name}'"
         )
-    inputs = {
+    return {
         planned.spec.name: _from_contents(tensor.contents, planned, plan)
         for planned, tensor in zip(plan.inputs, message.inputs, strict=True)
     }
-    return _request(plan, inputs, received_ns)
 
 
 def encode_response(plan: RequestPlan, request_id: str, arrays: Sequence[Array]) -> Parts:
@@ -85,12 +82,6 @@ def encode_response(plan: RequestPlan, request_id: str, arrays: Sequence[Array])
 def now_ns() -> int:
     """The clock of all statistics."""
     return time.monotonic_ns()
-
-
-def _request(plan: RequestPlan, inputs: dict[str, Array], received_ns: int) -> InferenceRequest:
-    return InferenceRequest(
-        inputs, plan.outputs, plan.rows, plan.batch_key, plan.priority, plan.timeout_us, received_ns=received_ns
-    )
 
 
 def _from_raw(data: "bytes | memoryview[Any]", planned: PlannedInput, plan: RequestPlan) -> Array:

@@ -1,5 +1,6 @@
 """The path of one inference from request bytes to response parts; unary calls and streams share it."""
 
+from appliance.backends.base import Array
 from appliance.errors import ApplianceError, InvalidInput
 from appliance.rpc import codec
 from appliance.rpc.call import Call, Parts
@@ -30,30 +31,29 @@ class InferPath:
         received_ns = codec.now_ns()
         request_id = ""
         try:
-            plan, request_id, request = self._prepare(data, received_ns)
-            arrays = plan.model.infer_now(request)
+            plan, request_id, inputs = self._prepare(data)
+            arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns)
             if arrays is None:
-                request.deadline_s = call.deadline_s
-                arrays = await plan.model.infer(request)
+                arrays = await plan.model.infer(_request(plan, inputs, received_ns, call.deadline_s))
             return codec.encode_response(plan, request_id, arrays)
         except ApplianceError as error:
             raise _with_request_id(error, request_id or _id_of(data)) from error
 
-    def _prepare(self, data: bytes, received_ns: int) -> tuple[RequestPlan, str, InferenceRequest]:
+    def _prepare(self, data: bytes) -> tuple[RequestPlan, str, dict[str, Array]]:
         envelope = cut(data)
         if envelope is None:
             message = parse(data)
             plan = self._plan(message)
-            return plan, message.id, codec.bind_message(plan, message, message.raw_input_contents, received_ns)
+            return plan, message.id, codec.bind_message(plan, message, message.raw_input_contents)
         known = self._remembered(envelope.header)
         if known is not None:
-            return known, envelope.request_id, codec.bind_raw(known, envelope.raw, received_ns)
+            return known, envelope.request_id, codec.bind_raw(known, envelope.raw)
         message = parse(envelope.header)
         plan = self._plan(message)
-        request = codec.bind_message(plan, message, envelope.raw, received_ns)
+        inputs = codec.bind_message(plan, message, envelope.raw)
         if not any(tensor.HasField("contents") for tensor in message.inputs):
             self._remember(envelope.header, plan)
-        return plan, envelope.request_id, request
+        return plan, envelope.request_id, inputs
 
     def _plan(self, message: ModelInferRequest) -> RequestPlan:
         return make_plan(message, self._table.lookup(message.model_name, message.model_version))
@@ -70,6 +70,21 @@ class InferPath:
         if len(self._plans) >= _REMEMBERED_PLANS:
             self._plans.clear()
         self._plans[header] = plan
+
+
+def _request(
+    plan: RequestPlan, inputs: dict[str, Array], received_ns: int, deadline_s: float | None
+) -> InferenceRequest:
+    return InferenceRequest(
+        inputs,
+        plan.outputs,
+        plan.rows,
+        plan.batch_key,
+        plan.priority,
+        plan.timeout_us,
+        deadline_s=deadline_s,
+        received_ns=received_ns,
+    )
 
 
 def _with_request_id(error: ApplianceError, request_id: str) -> ApplianceError:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from appliance.errors import Busy, Failed, InvalidInput, Unsupported
 from appliance.model.config import ModelConfig
 from appliance.model.config_text import config_from_json
-from appliance.model.identity import ModelName, parse_model_name
+from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.rpc.call import Call, Parts
 from appliance.rpc.messages import parse
@@ -75,14 +75,12 @@ def _refuse_repository_name(name: str) -> None:
 
 
 def _model_name(text: str) -> ModelName:
+    """Check a name for what no model can have; whether there is such a model is another question."""
     if not text.strip():
         raise InvalidInput("Model name cannot be empty. Please enter a valid name to deploy.")
     if "/" in text or "\\" in text or ".." in text:
         raise InvalidInput(f"invalid model name '{text}', model name must not contain path traversal characters")
-    try:
-        return parse_model_name(text)
-    except InvalidInput as error:
-        raise Failed(f"failed to load '{text}', failed to poll from model repository: {error}") from error
+    return ModelName(text)
 
 
 def _config_override(name: str, parameters: Mapping[str, pb.ModelRepositoryParameter]) -> ModelConfig | None:

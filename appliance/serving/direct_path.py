@@ -9,10 +9,10 @@ Ownership: lives on the event loop.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 
-from appliance.backends.base import ModelInstance
+from appliance.backends.base import Array, ModelInstance
 from appliance.serving.execution import check_rows
-from appliance.serving.request import InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 
 LONGEST_NS = 150_000  # slower models always go to a worker
@@ -31,8 +31,8 @@ class DirectPath:
         self._mean_ns = 2 * LONGEST_NS  # unknown models begin at the workers
         self._penalty = 0
 
-    def suits(self, request: InferenceRequest) -> bool:
-        """Say whether this request may be computed on the event loop."""
+    def suits(self, inputs: Mapping[str, Array]) -> bool:
+        """Say whether a request with these inputs may be computed on the event loop."""
         if self._penalty:
             self._penalty -= 1
             return False
@@ -41,22 +41,25 @@ class DirectPath:
             if self._mean_ns > LONGEST_NS:
                 return False
         size = 0
-        for array in request.inputs.values():
+        for array in inputs.values():
             size += array.nbytes
         return size <= LARGEST_BYTES
 
-    def compute(self, request: InferenceRequest) -> None:
-        """Fill in the result. Raises what the instance raises."""
+    def compute(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int, received_ns: int
+    ) -> list[Array]:
+        """Compute `outputs` of one request. Raises what the instance raises."""
         start_ns = time.monotonic_ns()
-        request.result = self._instance.execute(request.inputs, request.outputs)
+        arrays = self._instance.execute(inputs, outputs)
         end_ns = time.monotonic_ns()
         if self._batched:
-            check_rows(request.result, request.outputs, request.rows)
-        self._statistics.record_direct(request.received_ns, request.rows, start_ns, end_ns)
+            check_rows(arrays, outputs, rows)
+        self._statistics.record_direct(received_ns, rows, start_ns, end_ns)
         took_ns = end_ns - start_ns
         self._mean_ns += (took_ns - self._mean_ns) // _WEIGHT
         if took_ns > 4 * LONGEST_NS:
             self._penalty = _PENALTY
+        return arrays
 
     def close(self) -> None:
         """Give the instance back."""

@@ -95,7 +95,7 @@ class InstanceWorker:
     def _fail(self, batch: Batch, error: ApplianceError) -> None:
         for request in batch.requests:
             request.error = error
-            self._statistics.record_failure(request)
+            self._statistics.record_failure(request.received_ns)
 
 
 def instance_workers(

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from appliance.backends.base import Array, BackendModel, LoadRequest
 from appliance.backends.table import backend_name, open_backend
@@ -92,20 +92,21 @@ class LoadedModel:
         try:
             self._batcher.submit(request)
         except Busy:
-            self.statistics.record_failure(request)
+            self.statistics.record_failure(request.received_ns)
             raise
         return future
 
-    def infer_now(self, request: InferenceRequest) -> list[Array] | None:
+    def infer_now(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int, received_ns: int
+    ) -> list[Array] | None:
         """Compute a tiny request at once if nothing waits; None if it has to queue. Raises what `infer` raises."""
-        if self._direct is None or self._batcher.depth or not self._direct.suits(request):
+        if self._direct is None or self._batcher.depth or not self._direct.suits(inputs):
             return None
         try:
-            self._direct.compute(request)
+            return self._direct.compute(inputs, outputs, rows, received_ns)
         except ApplianceError:
-            self.statistics.record_failure(request)
+            self.statistics.record_failure(received_ns)
             raise
-        return request.result
 
     async def infer(self, request: InferenceRequest) -> list[Array]:
         """Compute one request. If the caller is cancelled while it waits, the request leaves the queue."""
@@ -151,7 +152,7 @@ class LoadedModel:
 
     def _refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
         request.error = error
-        self.statistics.record_failure(request)
+        self.statistics.record_failure(request.received_ns)
         self._deliver([request])
 
 

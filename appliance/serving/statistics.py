@@ -106,7 +106,7 @@ class ModelStatistics:
             batch.compute_infer.total_ns += took_ns
             batch.compute_output.count += 1
 
-    def record_failure(self, request: InferenceRequest) -> None:
+    def record_failure(self, received_ns: int) -> None:
         """Count one request that got an error instead of an answer."""
         with self.lock:
-            self.fail.add(1, time.monotonic_ns() - request.received_ns)
+            self.fail.add(1, time.monotonic_ns() - received_ns)
