@@ -35,7 +35,7 @@ TRAITS = {
     "priorities": (
         "FP32",
         (
-            'max_batch_size = 1\nparameters.delay_ms = "60"\n'
+            'max_batch_size = 1\nparameters.delay_ms = "120"\n'
             "[dynamic_batching]\npriority_levels = 2\ndefault_priority_level = 2\n"
         ),
     ),
