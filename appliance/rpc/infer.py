@@ -1,7 +1,7 @@
 """The path of one inference from request bytes to response parts; unary calls and streams share it."""
 
 from appliance.backends.base import Array
-from appliance.errors import ApplianceError, InvalidInput
+from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc import codec
 from appliance.rpc.call import Call, Parts
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
@@ -21,6 +21,12 @@ class InferPath:
         self._table = table
         self._plans: dict[bytes, RequestPlan] = {}
         self._generation = -1
+        self._draining = False
+
+    def drain(self) -> None:
+        """Refuse every request from now on; those that are under way are answered."""
+        self._draining = True
+        self._plans.clear()
 
     async def answer(self, data: bytes, call: Call) -> Parts:
         """Answer one request. Errors name the request's id, as Triton's do.
@@ -56,6 +62,8 @@ class InferPath:
         return plan, envelope.request_id, inputs
 
     def _plan(self, message: ModelInferRequest) -> RequestPlan:
+        if self._draining:
+            raise Busy("Server is stopping and has stopped accepting new inference requests")
         return make_plan(message, self._table.lookup(message.model_name, message.model_version))
 
     def _remembered(self, header: bytes) -> RequestPlan | None:

@@ -56,6 +56,7 @@ class InferenceService:
     def drain(self) -> None:
         """From now on not live, not ready, and every inference refused."""
         self._draining = True
+        self._path.drain()
 
     @property
     def service(self) -> Service:
@@ -81,7 +82,7 @@ class InferenceService:
 
     async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.ServerLiveRequest, data)
-        return [pb.ServerLiveResponse(live=True).SerializeToString()]
+        return [pb.ServerLiveResponse(live=not self._draining).SerializeToString()]
 
     async def _server_ready(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ServerReadyRequest, data)

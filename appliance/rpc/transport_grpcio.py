@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _LONGEST_DETAILS = 600  # characters; each may take 12 bytes (percent-encoded), and clients take 8 KiB of headers
+_LAME_DUCK_S = 0.2
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -92,6 +93,9 @@ class GrpcioTransport:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, wait at most `grace_s` for those in flight, cancel the rest."""
+        # gRPC answers CANCELLED to what arrives before its client hears of the end; the services, which drain by
+        # now, answer UNAVAILABLE, and a client that got that has no reason to go on.
+        await asyncio.sleep(min(grace_s, _LAME_DUCK_S))
         await self._server.stop(grace_s)
 
 

@@ -38,7 +38,7 @@ def cases(random, count):
     made = 0
     while made < count:
         choice = random.random()
-        if choice < 0.01:
+        if choice < 0.003:
             messages = [
                 bad_request(random) if random.random() < 0.6 else bad_bytes(random) for _ in range(STREAM_LENGTH)
             ]

@@ -144,6 +144,7 @@ def test_garbage_is_refused(channel):
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.slow
 def test_a_stopping_daemon_tells_its_watchers_and_ends(models):
     with DaemonProcess(models) as daemon, daemon.channel() as channel:
         with Watch(health_pb2_grpc.HealthStub(channel), "") as watch:
@@ -182,6 +183,7 @@ def test_reflection_lists_and_describes_the_services(channel):
     assert {"ModelInfer", "ModelStreamInfer", "RepositoryModelLoad"} <= set(service.methods_by_name)
 
 
+@pytest.mark.slow
 def test_reflection_can_be_switched_off(models):
     with DaemonProcess(models, settings={"SERVER_REFLECTION": "false"}) as daemon, daemon.channel() as channel:
         with pytest.raises(grpc.RpcError) as refused:

@@ -78,6 +78,7 @@ def test_extreme_timeouts_are_none(submit, timeout_us):
     assert [data_of(future) for future in futures] == [FOUR] * 2
 
 
+@pytest.mark.slow
 def test_urgent_requests_overtake_those_that_wait(submit, daemon):
     """Level 1 before level 2, the default; within a level in the order of arrival."""
     finished = []

@@ -16,7 +16,7 @@ from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest, ModelInferRespo
 from appliance.rpc.raw_message import SMALL_BYTES, cut, open_envelope
 from appliance.rpc.request_plan import RequestPlan
 
-EXAMPLES = settings(max_examples=400, deadline=None)
+EXAMPLES = settings(max_examples=200, deadline=None)
 VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 FIELD_ID, FIELD_RAW = 3, 7
 

@@ -163,6 +163,7 @@ def test_only_ready_models_are_listed_when_asked(daemon, client):
     assert "left" not in names
 
 
+@pytest.mark.slow
 def test_requests_in_flight_are_answered_by_the_model_that_is_unloaded(daemon, client):
     with daemon.channel() as channel:
         method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
@@ -221,6 +222,7 @@ def test_concurrent_loads_and_unloads_of_one_model_settle(daemon, client):
     assert infer_once(client, "left")
 
 
+@pytest.mark.slow
 def test_while_models_load_the_server_is_live_but_not_ready(tmp_path):
     write_reference(tmp_path, "slow_start", "FP32", 'max_batch_size = 1\nparameters.delay_ms = "1500"\n')
     daemon = DaemonProcess(tmp_path)

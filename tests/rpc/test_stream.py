@@ -177,6 +177,7 @@ def test_a_thousand_requests_at_once_are_all_answered(channel):
     assert found[999].infer_response.raw_output_contents[0] == fp32((999,) * 4)
 
 
+@pytest.mark.slow
 def test_a_cancelled_stream_leaves_nothing_behind(channel):
     method = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
     for _ in range(20):
