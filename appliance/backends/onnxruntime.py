@@ -8,6 +8,7 @@ session: `run` may be called from several threads, and the weights are in memory
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ class SessionInstance:
 
     def execute(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run the session once."""
-        feeds = inputs if not self._text else self._with_text(inputs)
+        feeds = _aligned(inputs if not self._text else self._with_text(inputs))
         try:
             if self._bf16:
                 return self._execute_as_values(feeds, outputs)
@@ -127,52 +128,59 @@ class SessionInstance:
         self._session = self._run = None
 
 
+Providers = tuple[str | tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
 class OnnxRuntimeModel:
-    """One model file opened by ONNX Runtime."""
+    """One model file opened by ONNX Runtime, once for each placement where sessions can be shared."""
 
     def __init__(self, request: LoadRequest) -> None:
         self._request = request
         self._intra_op_threads = _thread_count(request.config)
-        self._placements = {group.kind: _placement(group, request.execution) for group in request.groups}
-        self._session = self._open(request.groups[0])
-        self._spare = True  # the first session serves the first instance, and all others where it can be shared
-        self.signature = session_signature(self._session)
-        used = self._session.get_providers()[0]
-        self.device = used
-        self.device_note = next((note for _, note in self._placements.values() if note), "")
+        placements = [_placement(group, request.execution) for group in request.groups]
+        self._opening = threading.Lock()  # instances are created by their own threads
+        self._unused: dict[Providers, Any] = {}  # opened for its signature, not yet given to an instance
+        self._shared: dict[Providers, Any] = {}
+        first = placements[0][0]
+        session = self._unused[first] = self._open(first)
+        self.signature = session_signature(session)
+        self.device = ", ".join(dict.fromkeys(_provider_name(providers) for providers, _ in placements))
+        self.device_note = next((note for _, note in placements if note), "")
 
     @property
     def any_thread(self) -> bool:
         """Sessions on the CPU may be called from any thread."""
         return self.device == CPU and self._intra_op_threads == 1
 
-    def _open(self, group: InstanceGroup) -> Any:
-        providers, _ = self._placements[group.kind]
+    def create_instance(self, group: InstanceGroup) -> ModelInstance:
+        """Make an instance; on the CPU with one intra-op thread all of them share one session."""
+        providers, _ = _placement(group, self._request.execution)
+        with self._opening:
+            session = self._shared.get(providers) or self._unused.pop(providers, None) or self._open(providers)
+            if _provider_name(providers) == CPU and self._intra_op_threads == 1:
+                self._shared[providers] = session
+        return SessionInstance(session, self.signature)
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        self._unused.clear()
+        self._shared.clear()
+
+    def _open(self, providers: Providers) -> Any:
         session = open_session(
             self._request.model_file,
-            providers=providers,
+            providers=[each if isinstance(each, str) else (each[0], dict(each[1])) for each in providers],
             intra_op_threads=self._intra_op_threads,
             graph_level=self._request.config.optimization.graph.level,
             arena=self._request.config.parameter("enable_mem_arena", "1") != "0",
         )
-        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        wanted = _provider_name(providers)
         if session.get_providers()[0] != wanted:
             raise Failed(
                 f"asked ONNX Runtime for {wanted}, got {session.get_providers()[0]}",
                 hint="what this box can run: appliance doctor",
             )
         return session
-
-    def create_instance(self, group: InstanceGroup) -> ModelInstance:
-        """Make an instance; on the CPU with one intra-op thread it shares the session."""
-        shared = group.kind is not InstanceKind.GPU and self._intra_op_threads == 1
-        session = self._session if shared or self._spare else self._open(group)
-        self._spare = False
-        return SessionInstance(session, self.signature)
-
-    def close(self) -> None:
-        """Let go of the first session."""
-        self._session = None
 
 
 class OnnxRuntimeBackend:
@@ -190,20 +198,30 @@ class OnnxRuntimeBackend:
 BACKEND = OnnxRuntimeBackend()
 
 
-def _placement(group: InstanceGroup, policy: ExecutionPolicy) -> tuple[list[str | tuple[str, dict[str, str]]], str]:
+def _placement(group: InstanceGroup, policy: ExecutionPolicy) -> tuple[Providers, str]:
     """Return the providers for a group, and why they are not what was asked for ('' if they are)."""
     if group.kind is InstanceKind.CPU:
-        return [CPU], ""
+        return (CPU,), ""
+    if len(group.gpus) > 1:
+        raise InvalidInput(
+            f"instance group '{group.name}' names GPUs {list(group.gpus)}, expected one",
+            hint="write one instance_group for each GPU",
+        )
     if CUDA in onnxruntime.get_available_providers():
-        options = {"device_id": str((group.gpus or (0,))[0]), "arena_extend_strategy": "kSameAsRequested"}
-        return [(CUDA, options), CPU], ""
+        options = (("device_id", str((group.gpus or (0,))[0])), ("arena_extend_strategy", "kSameAsRequested"))
+        return ((CUDA, options), CPU), ""
     missing = "this onnxruntime has no CUDA provider"
     if group.kind is InstanceKind.AUTO or policy is ExecutionPolicy.PREFER:
-        return [CPU], f"runs on the CPU: {missing}"
+        return (CPU,), f"runs on the CPU: {missing}"
     raise Failed(
         f"KIND_GPU is required, but {missing}",
         hint='pip install \'appliance[gpu]\' on an NVIDIA box, or set execution = "prefer" or kind = "KIND_CPU"',
     )
+
+
+def _provider_name(providers: Providers) -> str:
+    first = providers[0]
+    return first if isinstance(first, str) else first[0]
 
 
 def _thread_count(config: ModelConfig) -> int:
@@ -226,6 +244,14 @@ def _as_text(name: str, array: Array) -> Array:
             f"at offset {error.start} of an element"
         ) from error
     return text
+
+
+def _aligned(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Views of a received message begin anywhere; C++ code may rely on natural alignment."""
+    for array in inputs.values():
+        if not array.flags.aligned:
+            return {name: each if each.flags.aligned else each.copy() for name, each in inputs.items()}
+    return inputs
 
 
 def _array_of(value: Any) -> Array:

@@ -126,10 +126,10 @@ class Daemon:
 
     async def _load_models(self) -> None:
         self._notifier.status(f"loading models from {self._source.description}")
-        await self._manager.reconcile()
-        # What start-up left behind lives as long as the process: keep the collector from walking it.
+        # What is there before any model lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
+        await self._manager.reconcile()
         self.state = "READY"
         summary = self._summary()
         self._notifier.ready(summary)
@@ -215,15 +215,19 @@ class Daemon:
         try:
             await asyncio.wait_for(self._manager.close(), grace_s)
         except TimeoutError:
-            logger.error("an execution did not end within %s s", grace_s)  # noqa: TRY400
+            logger.error("an execution or a load did not end within %s s", grace_s)  # noqa: TRY400
+            self._manager.abandon_loads()
             return False
         finally:
             await self._admin.stop(0)
-            for path in (self.settings.layout.socket, self.settings.layout.admin_socket):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+            self._remove_sockets()
         logger.info("stopped")
         return True
+
+    def _remove_sockets(self) -> None:
+        for address in (*self._listeners, f"unix:{self.settings.layout.admin_socket}"):
+            if address.startswith("unix:"):
+                Path(address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 def flat(settings: Settings) -> dict[str, str]:

@@ -8,7 +8,7 @@ say the same thing. Three fields are ours (`description`, `licence`, `execution`
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
@@ -58,6 +58,16 @@ def _parse_datatype(value: object) -> object:
 DatatypeField = Annotated[Datatype, BeforeValidator(_parse_datatype)]
 
 
+def _check_package_path(value: str) -> str:
+    """A file of the package and nothing else: clients can send configurations too."""
+    if value.startswith("/") or ".." in value.split("/") or not value.isprintable():
+        raise ValueError(f"'{value}' leads out of the package, expected the path of a file in it")
+    return value
+
+
+PackagePath = Annotated[str, AfterValidator(_check_package_path)]
+
+
 class ModelInput(_Part):
     """One input; what is left out is completed from the model file. `dims` is without the batch dimension."""
 
@@ -74,7 +84,7 @@ class ModelOutput(_Part):
     name: str
     data_type: DatatypeField | None = None
     dims: tuple[int, ...] | None = None
-    label_filename: str = ""
+    label_filename: PackagePath = ""
 
 
 class QueuePolicy(_Part):
@@ -104,6 +114,8 @@ class DynamicBatching(_Part):
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
+        if not self.priority_levels and self.default_priority_level:
+            raise ValueError(f"default_priority_level is {self.default_priority_level}, but priority_levels is 0")
         if self.priority_levels and not 1 <= self.default_priority_level <= self.priority_levels:
             raise ValueError(
                 f"default_priority_level is {self.default_priority_level}, expected 1 to {self.priority_levels}"
@@ -202,7 +214,7 @@ class WarmupInput(_Part):
     dims: tuple[NonNegativeInt, ...] = ()
     zero_data: bool | None = None
     random_data: bool | None = None
-    input_data_file: str | None = None
+    input_data_file: PackagePath | None = None
 
 
 class Warmup(_Part):

@@ -108,7 +108,8 @@ def served_model(config: ModelConfig, signature: ModelSignature, labels: dict[st
 
 
 def _max_batch_size(config: ModelConfig, signature: ModelSignature) -> int:
-    tensors = (*signature.inputs, *signature.outputs)
+    # What the file has a default for are weights of an old style of file: they have no batch dimension.
+    tensors = (*(tensor for tensor in signature.inputs if not tensor.optional), *signature.outputs)
     without = [tensor for tensor in tensors if not tensor.shape or tensor.shape[0] != -1]
     if config.max_batch_size is None:
         return DEFAULT_MAX_BATCH_SIZE if tensors and not without else 0
@@ -129,7 +130,7 @@ def _complete_inputs(config: ModelConfig, signature: ModelSignature, *, batched:
             update=_facts(listed.get(tensor.name), tensor, batched=batched)
         )
         for tensor in signature.inputs
-        if tensor.name in listed or not (config.input and tensor.optional)
+        if tensor.name in listed or not tensor.optional
     )
 
 

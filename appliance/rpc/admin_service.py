@@ -64,9 +64,9 @@ class AdminService:
         )
         source = self._manager.source
         if source.mode == "registry":
-            response.model_source.registry_path = source.description
+            response.model_source.registry_path = source.description.removeprefix("registry ")
         else:
-            response.model_source.directory_path = source.description
+            response.model_source.directory_path = source.description.removeprefix("directory ")
         return [response.SerializeToString()]
 
     async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002

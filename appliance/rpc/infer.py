@@ -38,9 +38,11 @@ class InferPath:
         request_id = ""
         try:
             plan, request_id, inputs = self._prepare(data)
-            arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns)
+            arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter)
             if arrays is None:
-                arrays = await plan.model.infer(_request(plan, inputs, received_ns, call.deadline_s))
+                request = _request(plan, inputs, received_ns, call.deadline_s)
+                arrays = await plan.model.infer(request)
+                plan.meter.observe(request.computed_ns)
             return codec.encode_response(plan, request_id, arrays)
         except ApplianceError as error:
             raise _with_request_id(error, request_id or _id_of(data)) from error

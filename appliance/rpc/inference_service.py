@@ -54,7 +54,7 @@ class InferenceService:
         self._draining = False
 
     def drain(self) -> None:
-        """From now on not live, not ready, and every inference refused."""
+        """From now on not ready, and every inference refused."""
         self._draining = True
         self._path.drain()
 

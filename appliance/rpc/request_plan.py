@@ -14,6 +14,7 @@ from appliance.model.datatype import Datatype
 from appliance.model.tensor import TensorSpec, format_shape
 from appliance.rpc.parameters import check_request_parameters
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
+from appliance.serving.direct_path import DirectMeter
 from appliance.serving.loaded_model import LoadedModel
 
 _REGION = "shared_memory_region"
@@ -47,6 +48,7 @@ class RequestPlan:
     priority: int
     timeout_us: int
     has_bytes_output: bool
+    meter: DirectMeter = field(default_factory=DirectMeter)
     response_frames: dict[tuple[tuple[int, ...], ...], ResponseFrame] = field(default_factory=dict)
 
 
@@ -106,8 +108,9 @@ def _check_shape(spec: TensorSpec, shape: tuple[int, ...], model: LoadedModel) -
     if max_batch_size and not 1 <= shape[0] <= max_batch_size:
         expected = ">= 1" if shape[0] < 1 else f"<= {max_batch_size}"
         raise InvalidInput(f"inference request batch-size must be {expected} for '{model.name}', got {shape[0]}")
-    too_long = 0 in shape and math.prod(size for size in shape if size) > _MOST_BESIDE_EMPTY
-    if too_long or not spec.accepts(shape[1:] if max_batch_size else shape):
+    # The rank first: a shape may have any number of dimensions, and multiplying them out takes time.
+    fits = spec.accepts(shape[1:] if max_batch_size else shape)
+    if not fits or (0 in shape and math.prod(size for size in shape if size) > _MOST_BESIDE_EMPTY):
         expected_shape = (-1, *spec.shape) if max_batch_size else spec.shape
         note = (
             "NOTE: the first dimension is the batch" if max_batch_size else "NOTE: the model has no batch dimension"

@@ -6,7 +6,6 @@ from appliance.errors import ApplianceError, ErrorKind
 
 OK = 0
 CANCELLED = 1
-UNKNOWN = 2
 INVALID_ARGUMENT = 3
 DEADLINE_EXCEEDED = 4
 NOT_FOUND = 5

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from appliance.errors import ApplianceError, Failed
 from appliance.rpc.call import Call, Parts, ServerStreamMethod, Service, StreamMethod, UnaryMethod, joined
 from appliance.rpc.status import status_code
+from appliance.rpc.unix_socket import remove_dead_socket
 from appliance.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ class GrpcioTransport:
         """
         path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         if path is not None:
-            path.unlink(missing_ok=True)  # what a killed process left; the state lock keeps a living one away
+            remove_dead_socket(path)
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise Failed(
-                f"cannot listen on {address}: {error}", hint="is another daemon running there? appliance status"
+                f"cannot listen on {address}: it is in use, or not an address of this machine",
+                hint="who has it: ss -ltnp; another address: appliance serve --listen HOST:PORT",
             ) from error
         if path is not None and socket_mode is not None:
             path.chmod(socket_mode)

@@ -65,10 +65,13 @@ class WaitUntil:
     time_s: float
 
 
-def decide(rows: Sequence[int], policy: BatchingPolicy, *, oldest_s: float, now_s: float) -> Dispatch | WaitUntil:
+def decide(
+    rows: Sequence[int], policy: BatchingPolicy, *, oldest_s: float, now_s: float, blocked: bool = False
+) -> Dispatch | WaitUntil:
     """Decide about requests of `rows[i]` rows each, in queue order, that could share one execution.
 
-    `rows` is not empty; `oldest_s` is when the first of them was queued.
+    `rows` is not empty; `oldest_s` is when the first of them was queued; `blocked` says that a request which cannot
+    share their execution waits behind them.
     """
     if not policy.joins:
         return Dispatch(1)
@@ -82,7 +85,7 @@ def decide(rows: Sequence[int], policy: BatchingPolicy, *, oldest_s: float, now_
             preferred = fitting
     if preferred:
         return Dispatch(preferred)
-    cannot_grow = fitting < len(rows) or total >= policy.max_rows
+    cannot_grow = blocked or fitting < len(rows) or total >= policy.max_rows
     if cannot_grow or now_s >= oldest_s + policy.delay_s:
         return Dispatch(fitting)
     return WaitUntil(oldest_s + policy.delay_s)

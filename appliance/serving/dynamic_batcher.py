@@ -107,13 +107,14 @@ class DynamicBatcher:
         now_s = self._clock()
         self._drop_stale_heads(now_s, refused)
         candidates = list(self._candidates())
+        blocked = self._policy.joins and len(candidates) < min(self._waiting, _LOOK_AHEAD)
         if not candidates:
             if not self._closed and not refused:
                 self._changed.wait()
             return None
         rows = [request.rows for request in candidates]
         oldest_s = min(request.queued_ns for request in candidates) / 1e9
-        decision = decide(rows, self._policy, oldest_s=oldest_s, now_s=now_s)
+        decision = decide(rows, self._policy, oldest_s=oldest_s, now_s=now_s, blocked=blocked)
         if isinstance(decision, WaitUntil) and not self._closed:
             if not refused:
                 self._changed.wait(max(0.0, decision.time_s - now_s))

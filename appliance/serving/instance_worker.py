@@ -77,6 +77,7 @@ class InstanceWorker:
     def _serve(self, instance: ModelInstance) -> None:
         while (batch := self._batcher.take()) is not None:
             self._answer(instance, batch)
+            del batch  # while this thread waits, nobody's data stay in memory
 
     def _answer(self, instance: ModelInstance, batch: Batch) -> None:
         try:

@@ -17,9 +17,10 @@ from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.config_completion import ServedModel, complete_config, served_model
 from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
-from appliance.serving.direct_path import DirectPath
+from appliance.serving.direct_path import DirectMeter, DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
 from appliance.serving.instance_worker import instance_workers
+from appliance.serving.package_file import read_package_file
 from appliance.serving.request import InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 from appliance.serving.warm_up import warm_up_requests
@@ -85,7 +86,7 @@ class LoadedModel:
     def submit(self, request: InferenceRequest) -> "asyncio.Future[list[Array]]":
         """Queue a request; the future gets the output arrays in the order of `request.outputs`.
 
-        Raises Busy when the queue is full or the model is leaving. Cancelling the future drops the request.
+        Raises Busy when the queue is full or the model is leaving.
         """
         future: asyncio.Future[list[Array]] = self._loop.create_future()
         request.deliver = lambda answered: _resolve(future, answered)
@@ -97,13 +98,13 @@ class LoadedModel:
         return future
 
     def infer_now(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int, received_ns: int
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int, received_ns: int, meter: DirectMeter
     ) -> list[Array] | None:
         """Compute a tiny request at once if nothing waits; None if it has to queue. Raises what `infer` raises."""
-        if self._direct is None or self._batcher.depth or not self._direct.suits(inputs):
+        if self._direct is None or self._batcher.depth or not self._direct.suits(inputs, meter):
             return None
         try:
-            return self._direct.compute(inputs, outputs, rows, received_ns)
+            return self._direct.compute(inputs, outputs, rows, received_ns, meter)
         except ApplianceError:
             self.statistics.record_failure(received_ns)
             raise
@@ -112,8 +113,9 @@ class LoadedModel:
         """Compute one request. If the caller is cancelled while it waits, the request leaves the queue."""
         future = self.submit(request)
         timer = None
-        if request.expires_s is not None:
-            timer = self._loop.call_later(request.expires_s - time.monotonic(), self._batcher.expire, request)
+        expires_s = request.expires_s  # a worker may clear it at any time
+        if expires_s is not None:
+            timer = self._loop.call_later(expires_s - time.monotonic(), self._batcher.expire, request)
         try:
             return await future
         except asyncio.CancelledError:
@@ -135,6 +137,7 @@ class LoadedModel:
             worker.join()
         if self._direct is not None:
             self._direct.close()
+        self._workers = []  # they know this object: without them it goes at once, not with some later collection
         self._model.close()
 
     def _direct_path(self) -> DirectPath | None:
@@ -199,8 +202,7 @@ def _open(available: AvailableVersion) -> tuple[BackendModel, ServedModel]:
 
 
 def _labels(available: AvailableVersion, filename: str) -> tuple[str, ...]:
-    path = available.directory / filename
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"label file {filename} cannot be read: {error}") from error
+        return tuple(read_package_file(available.directory, filename).decode().splitlines())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"label file {filename} is not UTF-8 text: {error}") from error

@@ -2,29 +2,37 @@
 
 A new version is loaded and warmed beside the old one, then requests switch over, then the old one answers what it has
 queued and is closed: no request fails. A version that cannot be loaded is UNAVAILABLE with its reason and disturbs no
-other; the version that served before it goes on serving.
+other; the version that served before it goes on serving, and so does a model whose package can no longer be read.
 
-Ownership: all methods run on the event loop; loading and closing run on the manager's own threads.
+Ownership: all methods run on the event loop. Reconciling, loading and unloading run to their end even if whoever
+asked for them leaves: half of one would leave the model half-loaded.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from appliance.errors import ApplianceError, Failed, NotFound
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.model.lifecycle import UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
-from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry
+from appliance.serving.version_loader import VersionLoader
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+_STOPPING = "the appliance is stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class _Override:
+    """A configuration that a client gave for the very files that carry these stamps."""
+
+    config: ModelConfig
+    stamps: frozenset[str]
 
 
 class ModelManager:
@@ -32,19 +40,17 @@ class ModelManager:
 
     def __init__(self, source: ModelSource, *, load_threads: int, load_attempts: int) -> None:
         """Create it on the running event loop."""
-        self._loop = asyncio.get_running_loop()
         self.source = source
         self.table = ModelTable()
         self.started = False
-        self._load_attempts = load_attempts
-        self._loaders = ThreadPoolExecutor(load_threads, thread_name_prefix="loader")
-        self._closers = ThreadPoolExecutor(load_threads, thread_name_prefix="closer")
+        self._loader = VersionLoader(source, threads=load_threads, attempts=load_attempts)
         self._reconciling = asyncio.Lock()
         self._locks: dict[ModelName, asyncio.Lock] = {}
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then
-        self._overrides: dict[ModelName, ModelConfig] = {}
-        self._drains: set[asyncio.Task[None]] = set()
+        self._overrides: dict[ModelName, _Override] = {}
+        self._works: set[asyncio.Task[None]] = set()
         self._watchers: set[Callable[[], None]] = set()
+        self._closing = False
 
     @property
     def ready(self) -> bool:
@@ -58,9 +64,45 @@ class ModelManager:
 
     async def reconcile(self) -> None:
         """Read the desired state and bring every model in line with it; returns when all have settled."""
+        await self._finish(self._reconcile())
+
+    async def load(self, name: ModelName, override: ModelConfig | None = None) -> None:
+        """Load what the source desires of one model now, again if it is loaded already.
+
+        `override` stands for the model's own configuration until its files change or it is loaded again. Raises
+        Failed if no version came up; one that served before then goes on serving as it was.
+        """
+        await self._finish(self._load(name, override))
+
+    async def unload(self, name: ModelName) -> None:
+        """Let every version of a model go; returns when none accepts requests. Raises NotFound."""
+        await self._finish(self._unload(name))
+
+    async def close(self) -> None:
+        """Answer what is queued everywhere, then give everything back."""
+        self._closing = True
+        for entry in self.table.entries.values():
+            for version in entry.versions.values():
+                self._retire(version, _STOPPING)
+        await self._loader.stop_loading()
+        await asyncio.gather(*self._works, return_exceptions=True)
+        await self._loader.close()
+
+    def abandon_loads(self) -> None:
+        """The process ends while loads run: write down that they did not end it."""
+        self._loader.abandon()
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to read it
+        await asyncio.shield(task)
+
+    async def _reconcile(self) -> None:
         async with self._reconciling:
-            found = await self._in_thread(self.source.scan)
-            suspects = await self._in_thread(self._suspects, found)
+            found = await self._loader.run(self.source.scan)
+            suspects = await self._loader.run(self._suspects, found)
             async with asyncio.TaskGroup() as group:
                 for name in (set(found) | set(self.table.entries)) - suspects:
                     group.create_task(self._reconcile_model(name, found))
@@ -69,59 +111,34 @@ class ModelManager:
             self.started = True
             self._changed()
 
-    async def load(self, name: ModelName, override: ModelConfig | None = None) -> None:
-        """Load what the source desires of one model now, again if it is loaded already.
-
-        Raises Failed if no version came up; one that served before then goes on serving as it was.
-        """
-        found = await self._in_thread(self.source.scan)
-        if name not in found or found[name].problem:
-            problem = found[name].problem if name in found else "it is not in the repository"
-            raise Failed(f"failed to load '{name}', failed to poll from model repository: {problem}")
-        self._unloaded.pop(name, None)
-        desired = found[name].desired
-        if not desired:
-            raise Failed(
-                f"failed to load '{name}', no version is available: none is active",
-                hint=f"appliance models activate {name} VERSION",
-            )
+    async def _load(self, name: ModelName, override: ModelConfig | None) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
-            previous = self._overrides.get(name)
-            self._override(name, override)
-            await self._settle(name, found[name], desired, reload=True)
+            source = (await self._loader.run(self.source.scan)).get(name)
+            desired = _desired(name, source)
+            assert source is not None
+            self._unloaded.pop(name, None)
+            previous = self._overrides.pop(name, None)
+            if override is not None:
+                stamps = frozenset(source.versions[version].stamp for version in desired)
+                self._overrides[name] = _Override(override, stamps)
+            await self._settle(name, source, desired, reload=True)
             versions = [self.table.entries[name].versions[version] for version in desired]
             if any(version.model and not version.reason for version in versions):
                 return
-            self._override(name, previous)
+            self._overrides.pop(name, None)
+            if previous is not None:
+                self._overrides[name] = previous
             which = "" if any(version.model for version in versions) else "no version is available: "
             raise Failed(f"failed to load '{name}', {which}{'; '.join(version.reason for version in versions)}")
 
-    async def unload(self, name: ModelName) -> None:
-        """Let every version of a model go; returns when none accepts requests. Raises NotFound."""
-        if name not in self.table.entries:
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
+    async def _unload(self, name: ModelName) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
-            entry = self.table.entries[name]
+            entry = self.table.entries.get(name)
+            if entry is None:
+                raise NotFound(f"Request for unknown model: '{name}' is not found")
             self._unloaded[name] = entry.source.desired
             for version in entry.versions.values():
                 self._retire(version, UNLOADED)
-
-    async def close(self) -> None:
-        """Answer what is queued everywhere, then give everything back."""
-        for entry in self.table.entries.values():
-            for version in entry.versions.values():
-                self._retire(version, "the appliance is stopping")
-        # A load that is cut off would look like one that ended the process: let it finish.
-        await self._loop.run_in_executor(self._closers, lambda: self._loaders.shutdown(cancel_futures=True))
-        if self._drains:
-            await asyncio.wait(self._drains)
-        self._closers.shutdown(wait=False)
-
-    def _override(self, name: ModelName, config: ModelConfig | None) -> None:
-        if config is None:
-            self._overrides.pop(name, None)
-        else:
-            self._overrides[name] = config
 
     async def _reconcile_model(self, name: ModelName, found: Mapping[ModelName, SourceModel]) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
@@ -140,6 +157,9 @@ class ModelManager:
     ) -> None:
         """Load what is desired, switch over, let go of the rest."""
         entry = self._entry(name, source)
+        if source.problem:
+            self._changed()
+            return
         wanted = [entry.versions[version] for version in desired if version in entry.versions]
         async with asyncio.TaskGroup() as group:
             for version in wanted:
@@ -150,12 +170,11 @@ class ModelManager:
             for version in entry.versions.values():
                 if version not in wanted:
                     self._retire(version, UNLOADED)
-        if not source.problem:
-            entry.versions = {
-                number: version
-                for number, version in entry.versions.items()
-                if number in source.versions or version.model is not None
-            }
+        entry.versions = {
+            number: version
+            for number, version in entry.versions.items()
+            if number in source.versions or version.model is not None
+        }
         self._changed()
 
     def _entry(self, name: ModelName, source: SourceModel) -> ModelEntry:
@@ -170,7 +189,9 @@ class ModelManager:
 
     def _configured(self, available: AvailableVersion) -> AvailableVersion:
         override = self._overrides.get(available.name)
-        return replace(available, config=override) if override is not None else available
+        if override is None or available.stamp not in override.stamps:
+            return available
+        return replace(available, config=override.config)
 
     async def _bring_up(self, version: VersionEntry, available: AvailableVersion) -> None:
         """Load one version beside what serves now, then switch over."""
@@ -182,7 +203,7 @@ class ModelManager:
             self._changed()
         logger.info("loading %s version %s", available.name, available.version)
         try:
-            model = await self._in_thread(self._load_blocking, available)
+            model = await self._loader.load(available)
         except ApplianceError as error:
             logger.error("%s version %s is not served: %s", available.name, available.version, error)  # noqa: TRY400
             if previous is None:
@@ -190,31 +211,21 @@ class ModelManager:
             else:
                 version.reason = f"the version loaded before goes on serving; loading it again failed: {error}"
             return
+        except asyncio.CancelledError:  # the appliance stops before this load began
+            if previous is None:
+                version.move(ModelState.UNAVAILABLE, _STOPPING)
+            raise
         version.model = model
         if previous is None:
             version.move(ModelState.READY)
         else:
             version.reason = ""
-            self._drain(previous)
+            self._loader.drain(previous)
+        if self._closing:
+            self._retire(version, _STOPPING)
+            return
         self._changed()
         logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
-
-    def _load_blocking(self, available: AvailableVersion) -> LoadedModel:
-        """Verify, write the attempt down, load. Runs on a loader thread."""
-        refusal = self.source.refusal(available, self._load_attempts)
-        if refusal:
-            raise Failed(refusal)
-        self.source.verify(available)
-        self.source.load_started(available)
-        try:
-            model = LoadedModel(available, self._loop)
-        except Exception as error:
-            self.source.load_finished(available, str(error))
-            if isinstance(error, ApplianceError):
-                raise
-            raise Failed(f"loading failed: {type(error).__name__}: {error}") from error
-        self.source.load_finished(available, "")
-        return model
 
     def _suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
         """Models of which a desired version was being loaded when the process ended last time."""
@@ -229,6 +240,7 @@ class ModelManager:
             self._retire(version, UNLOADED)
         del self.table.entries[name]
         self._unloaded.pop(name, None)
+        self._overrides.pop(name, None)
 
     def _retire(self, version: VersionEntry, reason: str) -> None:
         """Switch requests away from a version at once; it is closed in the background."""
@@ -240,7 +252,7 @@ class ModelManager:
         version.model = None
         version.move(ModelState.UNLOADING, reason)
         self._changed()
-        version.draining = self._drain(model)
+        version.draining = self._loader.drain(model)
 
         def drained(_: "asyncio.Task[None]") -> None:
             version.draining = None
@@ -249,23 +261,20 @@ class ModelManager:
 
         version.draining.add_done_callback(drained)
 
-    def _drain(self, model: LoadedModel) -> "asyncio.Task[None]":
-        """Let a model answer what it has queued, then close it."""
-        model.retire()
-
-        async def drain() -> None:
-            await self._loop.run_in_executor(self._closers, model.close)
-            logger.info("%s version %s is unloaded", model.name, model.version)
-
-        task = asyncio.create_task(drain())
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
-        return task
-
-    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await self._loop.run_in_executor(self._loaders, function, *arguments)
-
     def _changed(self) -> None:
         self.table.rebuild()
         for changed in tuple(self._watchers):
             changed()
+
+
+def _desired(name: ModelName, source: SourceModel | None) -> tuple[ModelVersion, ...]:
+    """The versions that a load of this model means. Raises Failed if there are none."""
+    if source is None or source.problem:
+        problem = source.problem if source is not None else "it is not in the repository"
+        raise Failed(f"failed to load '{name}', failed to poll from model repository: {problem}")
+    if not source.desired:
+        raise Failed(
+            f"failed to load '{name}', no version is available: none is active",
+            hint=f"appliance models activate {name} VERSION",
+        )
+    return source.desired

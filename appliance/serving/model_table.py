@@ -102,6 +102,9 @@ class ModelTable:
     def known(self, name: str, version: str = "") -> ModelEntry:
         """Return a model by name, READY or not. Raises NotFound."""
         entry = self.entries.get(ModelName(name.partition("@")[0]))
+        alias = name.partition("@")[2]
+        if alias and (entry is None or alias not in entry.source.aliases):
+            raise _unknown(name, "")
         if entry is None or (version and version not in _LATEST and _number(version) not in entry.versions):
             raise _unknown(name, version if entry is not None else "")
         return entry
@@ -115,13 +118,16 @@ class ModelTable:
         """One row for each version (name, entry, reason); a model without any has one row without an entry."""
         for name, entry in sorted(self.entries.items()):
             for _, version in sorted(entry.versions.items()):
-                yield name, version, version.reason
+                yield name, version, version.reason or entry.source.problem
             if not entry.versions:
                 yield name, None, entry.source.problem
 
     def all_ready(self) -> bool:
         """Say whether everything that is to be served is READY."""
-        return all(_settled(entry, reason) for _, entry, reason in self.rows())
+        return all(
+            not entry.source.problem and all(_settled(version) for version in entry.versions.values())
+            for entry in self.entries.values()
+        )
 
     def _lookup_slowly(self, name: str, version: str) -> LoadedModel:
         """Serve an unusual spelling of a version number ("01"), or explain why nothing can be served."""
@@ -144,14 +150,12 @@ class ModelTable:
         raise _unknown(name, version)
 
 
-_HINT = "states and reasons: appliance models list"
+_HINT = "states and reasons: appliance status"
 
 
-def _settled(entry: VersionEntry | None, reason: str) -> bool:
+def _settled(version: VersionEntry) -> bool:
     """A version is settled when it serves, was asked to leave, or was never asked for."""
-    if entry is None:
-        return not reason
-    return entry.state in (ModelState.READY, ModelState.UNKNOWN) or entry.reason == UNLOADED
+    return version.state in (ModelState.READY, ModelState.UNKNOWN) or version.reason == UNLOADED
 
 
 def _unknown(name: str, version: str) -> NotFound:

@@ -10,6 +10,7 @@ from appliance.model.config import Warmup, WarmupInput
 from appliance.model.config_completion import ServedModel
 from appliance.model.datatype import Datatype
 from appliance.model.tensor import decode_bytes, element_count
+from appliance.serving.package_file import read_package_file
 from appliance.serving.request import InferenceRequest
 
 _SEED = 0  # warm-up data are the same at every start
@@ -63,7 +64,7 @@ def _array(served: ServedModel, name: str, given: WarmupInput, batch: tuple[int,
         )
     shape = (*batch, *given.dims)
     if given.input_data_file:
-        return _from_file(package / "warmup" / given.input_data_file, spec.datatype, shape)
+        return _from_file(package, given.input_data_file, spec.datatype, shape)
     if given.random_data and spec.datatype is not Datatype.BYTES:
         generator = np.random.default_rng(_SEED)
         bits = generator.integers(0, 2, size=shape)
@@ -71,16 +72,13 @@ def _array(served: ServedModel, name: str, given: WarmupInput, batch: tuple[int,
     return _filled(spec.datatype, shape)
 
 
-def _from_file(path: Path, datatype: Datatype, shape: tuple[int, ...]) -> Array:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"warm-up file {path.name} cannot be read: {error.strerror}") from error
+def _from_file(package: Path, name: str, datatype: Datatype, shape: tuple[int, ...]) -> Array:
+    data = read_package_file(package, f"warmup/{name}")
     if datatype is Datatype.BYTES:
-        return decode_bytes(memoryview(data), element_count(shape), f"warm-up file {path.name}").reshape(shape)
+        return decode_bytes(memoryview(data), element_count(shape), f"warm-up file {name}").reshape(shape)
     expected = element_count(shape) * datatype.size_bytes
     if len(data) != expected:
-        raise InvalidInput(f"warm-up file {path.name} has {len(data)} bytes, expected {expected}")
+        raise InvalidInput(f"warm-up file {name} has {len(data)} bytes, expected {expected}")
     return np.frombuffer(data, dtype=datatype.numpy).reshape(shape)
 
 

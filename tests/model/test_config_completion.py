@@ -29,7 +29,6 @@ def test_an_empty_configuration_takes_everything_from_a_file_with_a_batch_dimens
     assert config.dynamic_batching.preferred_batch_size == (4,)
     assert [(tensor.name, tensor.data_type, tensor.dims) for tensor in config.input] == [
         ("x", Datatype.FP32, (3,)),
-        ("bias", Datatype.FP32, (1,)),
     ]
     assert config.output[0].dims == ()
     assert config.version_policy.latest.num_versions == 1
@@ -48,6 +47,18 @@ def test_dims_may_be_narrower_than_the_file_but_not_other():
     wide = ModelSignature((SignatureTensor("x", Datatype.FP32, (-1, -1)),), BATCHED.outputs)
 
     assert complete(wide, max_batch_size=2, input=[{"name": "x", "dims": [5]}]).input[0].dims == (5,)
+
+
+def test_what_the_file_has_a_default_for_is_an_input_only_if_it_is_listed():
+    weights = ModelSignature(
+        (*BATCHED.inputs, SignatureTensor("w", Datatype.FP32, (3, 5), optional=True)), BATCHED.outputs
+    )
+
+    config = complete(weights, input=[{"name": "x"}, {"name": "bias"}])
+
+    assert config.max_batch_size == 4
+    assert [tensor.name for tensor in config.input] == ["x", "bias"]
+    assert served_model(config, weights, {}).required_inputs == ["x"]
 
 
 def test_specs_know_which_inputs_may_be_left_out_and_the_labels():

@@ -167,6 +167,7 @@ def test_our_part_of_onnx_knows_every_way_to_a_tensor_or_a_graph():
     import onnx  # noqa: PLC0415
 
     from appliance.backends.onnx_pb import onnx_graph_pb2 as subset  # noqa: PLC0415
+
     carriers = {"onnx." + message.name for message in subset.DESCRIPTOR.message_types_by_name.values()}
     # Types and strings only, in messages that we have for other reasons.
     harmless = {"onnx.TypeProto", "onnx.StringStringEntryProto"}

@@ -1,0 +1,99 @@
+"""Loading and closing versions on threads of their own, with every attempt written down.
+
+Ownership: owns the loader and closer threads; `load` and `drain` are called on the event loop. What a load that fails
+began is given back before its error is reported; what a load produced for nobody is closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from appliance.errors import ApplianceError, Failed
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry.source import AvailableVersion, ModelSource
+from appliance.serving.loaded_model import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class VersionLoader:
+    """Turns an AvailableVersion into a LoadedModel, and a LoadedModel into nothing."""
+
+    def __init__(self, source: ModelSource, *, threads: int, attempts: int) -> None:
+        """Create it on the running event loop. `attempts`: loads that ended the process before one is refused."""
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._attempts = attempts
+        self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+        self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
+        self._drains: set[asyncio.Task[None]] = set()
+        self._loading: dict[tuple[ModelName, ModelVersion], AvailableVersion] = {}  # on loader threads now
+
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Run something that touches the disk on a loader thread."""
+        return await self._loop.run_in_executor(self._loaders, function, *arguments)
+
+    async def load(self, available: AvailableVersion) -> LoadedModel:
+        """Verify, write the attempt down, load, warm up. Raises an ApplianceError, whatever went wrong."""
+        try:
+            return await self.run(self._load, available)
+        except ApplianceError:
+            raise
+        except Exception as error:
+            logger.exception("loading %s version %s failed", available.name, available.version)
+            raise Failed(f"loading failed: {type(error).__name__}: {error}") from error
+
+    def drain(self, model: LoadedModel) -> "asyncio.Task[None]":
+        """Let a model answer what it has queued, then close it."""
+        model.retire()
+
+        async def close() -> None:
+            await self._loop.run_in_executor(self._closers, model.close)
+            logger.info("%s version %s is unloaded", model.name, model.version)
+
+        task = asyncio.create_task(close())
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+        return task
+
+    async def stop_loading(self) -> None:
+        """Begin no further load, and wait for those that run: cut off, they would look like crashes."""
+        await self._loop.run_in_executor(self._closers, lambda: self._loaders.shutdown(cancel_futures=True))
+
+    async def close(self) -> None:
+        """Wait for everything that is being closed."""
+        if self._drains:
+            await asyncio.wait(self._drains)
+        self._closers.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """The process ends while loads run: write down that they did not end it."""
+        for available in tuple(self._loading.values()):
+            self._source.load_finished(available, "the appliance was stopped while loading it")
+
+    def _load(self, available: AvailableVersion) -> LoadedModel:
+        refusal = self._source.refusal(available, self._attempts)
+        if refusal:
+            raise Failed(refusal)
+        self._source.verify(available)
+        self._source.load_started(available)
+        self._loading[available.name, available.version] = available
+        try:
+            model = LoadedModel(available, self._loop)
+        except BaseException as error:
+            self._source.load_finished(available, str(error) or type(error).__name__)
+            raise
+        finally:
+            del self._loading[available.name, available.version]
+        self._write_down_success(available)
+        return model
+
+    def _write_down_success(self, available: AvailableVersion) -> None:
+        try:
+            self._source.load_finished(available, "")
+        except ApplianceError as error:  # a full disk, say: serving goes on
+            logger.warning("%s is loaded, but that could not be written down: %s", available.name, error)
