@@ -36,6 +36,9 @@ class ReferenceInstance:
         arrays = [inputs[name] for name in self._inputs if name in inputs]
         results = arrays if self._function == "identity" else [arrays[0] + arrays[1], arrays[0] - arrays[1]]
         computed = dict(zip(self._outputs, results, strict=False))
+        missing = [name for name in outputs if name not in computed]
+        if missing:
+            raise InvalidInput(f"output '{missing[0]}' needs an input that the request leaves out")
         return [computed[name] for name in outputs]
 
     def close(self) -> None:
@@ -47,7 +50,6 @@ class ReferenceModel:
 
     device = "NumPy"
     device_note = ""
-    any_thread = True
 
     def __init__(self, config: ModelConfig) -> None:
         self._function = config.parameter("function", "identity")
@@ -58,6 +60,7 @@ class ReferenceModel:
             raise InvalidInput(f"parameter delay_ms is '{delay}', expected a number of milliseconds")
         self._delay_s = float(delay) / 1000
         self.signature = _signature(config)
+        self.any_thread = self._delay_s == 0
 
     def create_instance(self, group: InstanceGroup) -> ReferenceInstance:  # noqa: ARG002  (any device is NumPy)
         """Make one instance."""

@@ -223,7 +223,7 @@ class Warmup(_Part):
     name: str = "warmup"
     batch_size: NonNegativeInt = 0
     inputs: dict[str, WarmupInput] = {}
-    count: NonNegativeInt = 0
+    count: Annotated[int, Field(ge=0, le=10_000)] = 0
 
 
 class Switch(_Part):
@@ -250,11 +250,11 @@ class ModelConfig(_Part):
     output: tuple[ModelOutput, ...] = ()
     optimization: Optimization = Optimization()
     dynamic_batching: DynamicBatching | None = None
-    instance_group: tuple[InstanceGroup, ...] = ()
+    instance_group: Annotated[tuple[InstanceGroup, ...], Field(max_length=16)] = ()
     default_model_filename: str = ""
     metric_tags: dict[str, str] = {}
     parameters: dict[str, Parameter] = {}
-    model_warmup: tuple[Warmup, ...] = ()
+    model_warmup: Annotated[tuple[Warmup, ...], Field(max_length=64)] = ()
     model_transaction_policy: TransactionPolicy = TransactionPolicy()
     response_cache: Switch = Switch()
     description: str = ""

@@ -31,7 +31,7 @@ class InferenceRequest:
     queued_ns: int = 0
     expires_s: float | None = None  # monotonic; after it the queue policy applies
     deliver: "Callable[[InferenceRequest], None] | None" = None
-    computed_ns: int = 0  # how long its execution took, shared with others or not
+    computed_ns: int = 0  # CPU time of the thread that executed it, alone or with others
     left: bool = False
     result: list[Array] = field(default_factory=list)
     error: ApplianceError | None = None
