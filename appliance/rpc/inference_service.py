@@ -52,11 +52,14 @@ class InferenceService:
         self._version = version
         self._repository = RepositoryMethods(manager, allowed=repository_control)
         self._draining = False
+        self._readers: set[asyncio.Task[None]] = set()  # one for each open stream
 
     def drain(self) -> None:
         """From now on not ready, and every inference refused."""
         self._draining = True
         self._path.drain()
+        for reader in tuple(self._readers):
+            reader.cancel()
 
     @property
     def service(self) -> Service:
@@ -78,7 +81,7 @@ class InferenceService:
         return Service("inference.GRPCInferenceService", unary, {}, {"ModelStreamInfer": self._model_stream_infer})
 
     def _model_stream_infer(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:
-        return stream.answer_in_order(requests, call, self._path.answer)
+        return stream.answer_in_order(requests, call, self._path.answer, self._readers)
 
     async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.ServerLiveRequest, data)

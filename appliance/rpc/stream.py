@@ -8,7 +8,7 @@ for that with the header `triton_grpc_error: true`.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from appliance.errors import ApplianceError, InvalidInput
+from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc.call import Call, Parts, joined
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 from appliance.rpc.raw_message import open_envelope
@@ -21,15 +21,26 @@ Infer = Callable[[bytes, Call], Awaitable[Parts]]
 _Answers = asyncio.Queue["asyncio.Task[Parts] | None"]
 
 
-async def answer_in_order(requests: AsyncIterator[bytes], call: Call, infer: Infer) -> AsyncIterator[Parts]:
-    """Yield one response for each request. Ends when the client has half-closed and everything is answered."""
+async def answer_in_order(
+    requests: AsyncIterator[bytes], call: Call, infer: Infer, readers: set["asyncio.Task[None]"]
+) -> AsyncIterator[Parts]:
+    """Yield one response for each request. Ends when the client has half-closed and everything is answered.
+
+    `readers` holds the task that reads this stream while it does: cancelling it ends the stream with Busy after
+    everything that was read is answered.
+    """
     errors_end_the_stream = str(call.metadata.get(ERROR_HEADER, "")).lower() == "true"
     answers: _Answers = asyncio.Queue(WINDOW)
     reader = asyncio.create_task(_read(requests, call, infer, answers, errors_end_the_stream=errors_end_the_stream))
+    readers.add(reader)
+    reader.add_done_callback(readers.discard)
     try:
         while (answer := await answers.get()) is not None:
             yield await answer
-        await reader
+        await asyncio.wait([reader])
+        if reader.cancelled():
+            raise Busy("GRPC server is shutting down and has stopped accepting new requests.")
+        reader.result()
     finally:
         reader.cancel()
         while not answers.empty():

@@ -80,7 +80,7 @@ class DirectPath:
         end_ns, end_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         if self._batched:
             check_rows(arrays, outputs, rows)
-        self._statistics.record_direct(received_ns, rows, start_ns, end_ns)
+        self._statistics.record_single(received_ns, received_ns, rows, start_ns, end_ns)
         meter.observe(end_cpu_ns - start_cpu_ns, direct=True)
         return arrays
 

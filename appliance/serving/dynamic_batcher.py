@@ -105,6 +105,8 @@ class DynamicBatcher:
     def _next(self, refused: list[InferenceRequest]) -> Batch | None:
         """Form a batch, or wait once for a change. The lock is held on entry and exit."""
         now_s = self._clock()
+        if self._waiting == 1 and not self._policy.delay_s:  # the common case when the box is not busy
+            return self._form(1, now_s, refused)
         self._drop_stale_heads(now_s, refused)
         candidates = list(self._candidates())
         blocked = self._policy.joins and len(candidates) < min(self._waiting, _LOOK_AHEAD)

@@ -17,24 +17,37 @@ def execute_batch(instance: ModelInstance, batch: Batch, statistics: ModelStatis
 
     Raises InvalidInput when the data are at fault, Failed otherwise; then no result is filled in and nothing counted.
     """
+    if len(batch.requests) == 1:
+        _execute_single(instance, batch.requests[0], statistics, batched=batched)
+    else:
+        _execute_joined(instance, batch, statistics, batched=batched)
+
+
+def _execute_single(
+    instance: ModelInstance, request: InferenceRequest, statistics: ModelStatistics, *, batched: bool
+) -> None:
+    start_ns, start_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+    arrays = instance.execute(request.inputs, request.outputs)
+    end_ns, request.computed_ns = time.monotonic_ns(), time.thread_time_ns() - start_cpu_ns
+    if batched:
+        check_rows(arrays, request.outputs, request.rows)
+    request.result = arrays
+    statistics.record_single(request.received_ns, request.queued_ns, request.rows, start_ns, end_ns)
+
+
+def _execute_joined(instance: ModelInstance, batch: Batch, statistics: ModelStatistics, *, batched: bool) -> None:
     requests = batch.requests
     start_ns = time.monotonic_ns()
-    if len(requests) == 1:
-        inputs, outputs = requests[0].inputs, requests[0].outputs
-    else:
-        inputs, outputs = _join(requests), _union(requests)
+    inputs, outputs = _join(requests), _union(requests)
     input_ns, start_cpu_ns = time.monotonic_ns(), time.thread_time_ns()
     arrays = instance.execute(inputs, outputs)
     infer_ns, computed_ns = time.monotonic_ns(), time.thread_time_ns() - start_cpu_ns
     if batched:
         check_rows(arrays, outputs, batch.rows)
-    if len(requests) == 1:
-        requests[0].result = arrays
-    else:
-        _split(requests, outputs, arrays)
-    times = ExecutionTimes(start_ns, input_ns, infer_ns, time.monotonic_ns())
+    _split(requests, outputs, arrays)
     for request in requests:
         request.computed_ns = computed_ns
+    times = ExecutionTimes(start_ns, input_ns, infer_ns, time.monotonic_ns())
     statistics.record_execution(requests, batch.rows, times)
 
 

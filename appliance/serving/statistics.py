@@ -82,16 +82,16 @@ class ModelStatistics:
             batch.compute_infer.add(1, infer_ns)
             batch.compute_output.add(1, output_ns)
 
-    def record_direct(self, received_ns: int, rows: int, start_ns: int, end_ns: int) -> None:
-        """Count one request that was computed where it arrived: no joining, no splitting, no hand-over."""
+    def record_single(self, received_ns: int, queued_ns: int, rows: int, start_ns: int, end_ns: int) -> None:
+        """Count one request that was executed alone: nothing to join, nothing to split."""
         took_ns = end_ns - start_ns
-        waited_ns = start_ns - received_ns
+        waited_ns = start_ns - queued_ns
         with self.lock:
             self.last_inference_ms = time.time_ns() // 1_000_000
             self.inference_count += rows
             self.execution_count += 1
             self.success.count += 1
-            self.success.total_ns += waited_ns + took_ns
+            self.success.total_ns += end_ns - received_ns
             self.queue.count += 1
             self.queue.total_ns += waited_ns
             self.compute_input.count += 1

@@ -25,7 +25,7 @@ def test_a_stream_that_is_closed_cancels_every_request_that_it_has_read():
 
     async def scenario():
         async with asyncio.timeout(10):
-            consumer = asyncio.create_task(anext(answer_in_order(requests(), CALL, infer)))
+            consumer = asyncio.create_task(anext(answer_in_order(requests(), CALL, infer, set())))
             while len(started) <= WINDOW:  # noqa: ASYNC110  (what is waited for has no event of its own)
                 await asyncio.sleep(0)
             for _ in range(10):  # the reader goes no further
