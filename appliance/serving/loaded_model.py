@@ -5,7 +5,6 @@ per batch into that loop.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -150,8 +149,10 @@ class LoadedModel:
 
     def _deliver(self, requests: Sequence[InferenceRequest]) -> None:
         """Hand answered requests back to the event loop, with one wake-up for the whole batch."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending, nobody waits
+        try:
             self._loop.call_soon_threadsafe(_hand_over, requests)
+        except RuntimeError:  # the loop is closed: the process is ending, nobody waits
+            logger.debug("%s answered requests that nobody waits for", self.name)
 
     def _refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
         request.error = error
