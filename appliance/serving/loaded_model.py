@@ -44,7 +44,8 @@ class LoadedModel:
         self._model, self.served = _open(available)
         self._direct: DirectPath | None = None
         self.statistics = ModelStatistics()
-        self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), self._refuse)
+        delivery = _Delivery(loop, self.statistics)
+        self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), delivery.refuse)
         try:
             self._workers = instance_workers(
                 self._model,
@@ -52,7 +53,7 @@ class LoadedModel:
                 warm_up_requests(self.served, available.directory),
                 self._batcher,
                 self.statistics,
-                self._deliver,
+                delivery.deliver,
             )
             for worker in self._workers:
                 worker.ready.result()
@@ -136,7 +137,7 @@ class LoadedModel:
             worker.join()
         if self._direct is not None:
             self._direct.close()
-        self._workers = []  # they know this object: without them it goes at once, not with some later collection
+        self._workers = []
         self._model.close()
 
     def _direct_path(self) -> DirectPath | None:
@@ -147,17 +148,29 @@ class LoadedModel:
         instance = self._model.create_instance(self.served.config.instance_group[0])
         return DirectPath(instance, self.statistics, batched=self.served.max_batch_size > 0)
 
-    def _deliver(self, requests: Sequence[InferenceRequest]) -> None:
-        """Hand answered requests back to the event loop, with one wake-up for the whole batch."""
+
+class _Delivery:
+    """Hands answered requests back to the event loop, with one wake-up for a whole batch.
+
+    Knows nothing of the LoadedModel, so that a closed one goes at once and not with some later collection.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, statistics: ModelStatistics) -> None:
+        self._loop = loop
+        self._statistics = statistics
+
+    def deliver(self, requests: Sequence[InferenceRequest]) -> None:
+        """Called by worker threads, and by whoever refuses."""
         try:
             self._loop.call_soon_threadsafe(_hand_over, requests)
-        except RuntimeError:  # the loop is closed: the process is ending, nobody waits
-            logger.debug("%s answered requests that nobody waits for", self.name)
+        except RuntimeError:  # the loop is closed: the process is ending
+            logger.debug("answered %d requests that nobody waits for", len(requests))
 
-    def _refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
+    def refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
+        """Answer a request that will not be computed."""
         request.error = error
-        self.statistics.record_failure(request.received_ns)
-        self._deliver([request])
+        self._statistics.record_failure(request.received_ns)
+        self.deliver([request])
 
 
 def _hand_over(requests: Sequence[InferenceRequest]) -> None:

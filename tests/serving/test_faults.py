@@ -169,3 +169,20 @@ def test_neither_links_nor_devices_are_read_as_package_files(tmp_path):
         read_package_file(tmp_path / "package", "link")
     with pytest.raises(InvalidInput, match="not a regular file"):
         read_package_file(tmp_path / "package", ".")
+
+
+def test_a_version_that_was_replaced_is_gone_without_a_garbage_collection(models):
+    models.reference("m")
+
+    async def scenario():
+        async with models.manager() as manager:
+            gc.disable()
+            try:
+                kept = weakref.ref(manager.table.lookup("m", ""))
+                await manager.load("m")
+                await asyncio.sleep(0.2)
+                return kept()
+            finally:
+                gc.enable()
+
+    assert asyncio.run(scenario()) is None
