@@ -7,6 +7,7 @@ from appliance.rpc.call import Call, Parts
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 from appliance.rpc.raw_message import cut, open_envelope, parse
 from appliance.rpc.request_plan import RequestPlan, make_plan
+from appliance.serving.arrivals import Arrivals
 from appliance.serving.model_table import ModelTable
 from appliance.serving.request import InferenceRequest
 
@@ -22,6 +23,7 @@ class InferPath:
         self._plans: dict[bytes, RequestPlan] = {}
         self._generation = -1
         self._draining = False
+        self._arrivals = Arrivals()
 
     def drain(self) -> None:
         """Refuse every request from now on; those that are under way are answered."""
@@ -38,11 +40,13 @@ class InferPath:
         request_id = ""
         try:
             plan, request_id, inputs = self._prepare(data)
-            arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter)
+            alone = self._arrivals.note()
+            arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter, alone=alone)
             if arrays is None:
                 request = _request(plan, inputs, received_ns, call.deadline_s)
-                arrays = await plan.model.infer(request)
-                plan.meter.observe(request.computed_ns)
+                with self._arrivals:
+                    arrays = await plan.model.infer(request)
+                plan.meter.observe(request.computed_ns, joined=request.joined)
             return codec.encode_response(plan, request_id, arrays)
         except ApplianceError as error:
             raise _with_request_id(error, request_id or _id_of(data)) from error

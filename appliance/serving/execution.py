@@ -46,7 +46,7 @@ def _execute_joined(instance: ModelInstance, batch: Batch, statistics: ModelStat
         check_rows(arrays, outputs, batch.rows)
     _split(requests, outputs, arrays)
     for request in requests:
-        request.computed_ns = computed_ns
+        request.computed_ns, request.joined = computed_ns, True
     times = ExecutionTimes(start_ns, input_ns, infer_ns, time.monotonic_ns())
     statistics.record_execution(requests, batch.rows, times)
 

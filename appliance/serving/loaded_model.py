@@ -98,10 +98,20 @@ class LoadedModel:
         return future
 
     def infer_now(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int, received_ns: int, meter: DirectMeter
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        rows: int,
+        received_ns: int,
+        meter: DirectMeter,
+        *,
+        alone: bool,
     ) -> list[Array] | None:
-        """Compute a tiny request at once if nothing waits; None if it has to queue. Raises what `infer` raises."""
-        if self._direct is None or self._batcher.depth or not self._direct.suits(inputs, meter):
+        """Compute a quick request at once if nothing waits; None if it has to queue. Raises what `infer` raises.
+
+        alone: inferences come one at a time, so it may take a little longer.
+        """
+        if self._direct is None or self._batcher.depth or not meter.trusts(alone=alone):
             return None
         try:
             return self._direct.compute(inputs, outputs, rows, received_ns, meter)

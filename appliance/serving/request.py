@@ -32,6 +32,7 @@ class InferenceRequest:
     expires_s: float | None = None  # monotonic; after it the queue policy applies
     deliver: "Callable[[InferenceRequest], None] | None" = None
     computed_ns: int = 0  # CPU time of the thread that executed it, alone or with others
+    joined: bool = False  # whether it was with others
     left: bool = False
     result: list[Array] = field(default_factory=list)
     error: ApplianceError | None = None

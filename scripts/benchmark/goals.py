@@ -56,7 +56,15 @@ def _cpu_ratio(peer: str) -> Callable[[CaseResult], list[float]]:
     return values
 
 
-def _share_of_allowance(result: CaseResult) -> list[float]:
+def _share_of_parts_beside(result: CaseResult) -> list[float]:
+    return [
+        own.cpu_us_per_request
+        / (beside.in_process.cpu_us_per_inference + ECHO_FACTOR * beside.echo.cpu_us_per_request)
+        for own, beside in zip(result.servers[DAEMON], result.beside, strict=True)
+    ]
+
+
+def _share_of_parts_alone(result: CaseResult) -> list[float]:
     return [
         own.cpu_us_per_request / (alone.cpu_us_per_inference + ECHO_FACTOR * echo.cpu_us_per_request)
         for (own, echo), alone in zip(_pairs(result, ECHO), result.in_process_batch, strict=True)
@@ -71,6 +79,7 @@ def _tail(result: CaseResult) -> list[float]:
     return [run.load.p99_us / run.load.p50_us for run in result.servers[DAEMON]]
 
 
+COMPUTING = ("cnn-c1", "cnn-c8", "mlp-c1", "mlp-c32")
 RULES = (
     Rule(
         ("identity-tiny-c1", "identity-tiny-c16"),
@@ -88,11 +97,18 @@ RULES = (
         _cpu_ratio(OBJECTS_ECHO),
     ),
     Rule(
-        ("cnn-c1", "cnn-c8", "mlp-c1", "mlp-c32"),
-        f"CPU per request / (in process at the batch that formed + {ECHO_FACTOR} x echo)",
+        COMPUTING,
+        f"CPU per request / (in process + {ECHO_FACTOR} x echo, side by side at the daemon's pace)",
         "<= 1",
         lambda value: value <= 1,
-        _share_of_allowance,
+        _share_of_parts_beside,
+    ),
+    Rule(
+        COMPUTING,
+        f"CPU per request / (in process + {ECHO_FACTOR} x echo, each alone at full speed)",
+        "<= 1",
+        lambda value: value <= 1,
+        _share_of_parts_alone,
     ),
     Rule(("mlp-c32",), "mean batch", ">= 12", lambda value: value >= 12, _mean_batch),
 )

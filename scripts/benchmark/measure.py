@@ -5,6 +5,7 @@ counted in that run, so neither warm-up nor the load generator's windows enter i
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from appliance.errors import Failed
 from benchmark import peers
 from benchmark.cases import Case
-from benchmark.load_generator import Load, LoadGenerator
+from benchmark.load_generator import WINDOWS, Load, LoadGenerator
 from benchmark.server_process import ServerProcess
 
 Say = Callable[[str], None]
@@ -45,6 +46,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The daemon's two parts, apart but at the same time and at its pace: computing, and answering over gRPC.
+
+    Both share the machine with the load generator and find their caches as cool as the daemon does.
+    """
+
+    in_process: peers.InProcess
+    echo: Run
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """All rounds of one case; the lists run in parallel, one entry per round."""
 
@@ -52,9 +64,7 @@ class CaseResult:
     servers: dict[str, list[Run]]
     in_process_single: list[peers.InProcess]
     in_process_batch: list[peers.InProcess]  # at the batch size that formed in the daemon
-    in_process_paced: list[
-        peers.InProcess
-    ]  # at that batch size and at the daemon's pace: with caches as cool as there
+    beside: list[Beside]
 
 
 class Bench:
@@ -121,11 +131,22 @@ class Bench:
         formed = max(1, round(daemon.mean_batch))
         single = peers.in_process(model_file, 1, seconds)
         batch = single if formed == 1 else peers.in_process(model_file, formed, seconds)
-        paced = peers.in_process(model_file, formed, seconds, interval_s=formed / daemon.load.requests_per_s)
         result.in_process_single.append(single)
         result.in_process_batch.append(batch)
-        result.in_process_paced.append(paced)
+        result.beside.append(self._run_beside(case, formed, formed / daemon.load.requests_per_s))
         self._say(f"{case.name}: in process, batch {formed}: {batch.cpu_us_per_inference:.0f} us CPU per inference")
+
+    def _run_beside(self, case: Case, formed: int, interval_s: float) -> Beside:
+        model_file, seconds = case.model.file_in(self._models), WINDOWS * self._effort.window_s
+        with peers.paced_echo(case.model, formed, interval_s) as echo, ThreadPoolExecutor(1) as pool:
+            self._warm_up(echo, case)
+            computing = pool.submit(peers.in_process, model_file, formed, seconds, interval_s)
+            run = self._run(echo, case)
+            result = Beside(computing.result(), run)
+        self._say(
+            f"{case.name}: side by side: {result.in_process.cpu_us_per_inference:.0f} us in process, {_summary(run)}"
+        )
+        return result
 
 
 def _summary(run: Run) -> str:

@@ -12,6 +12,7 @@ from benchmark.server_process import ServerProcess, free_port
 
 DAEMON = "daemon"
 ECHO = "echo"
+PACED_ECHO = "echo at the daemon's pace"
 OBJECTS_ECHO = "protobuf echo"
 WARM_OBJECTS_ECHO = "protobuf echo, warm allocator"
 
@@ -40,6 +41,11 @@ def echo(model: BenchModel) -> ServerProcess:
     return _echo(ECHO, "raw", model)
 
 
+def paced_echo(model: BenchModel, group: int, interval_s: float) -> ServerProcess:
+    """Return an echo whose answers leave `group` at a time, every `interval_s`."""
+    return _echo(PACED_ECHO, "raw", model, "--group", str(group), "--interval-s", str(interval_s))
+
+
 def objects_echo(model: BenchModel) -> ServerProcess:
     """Return a server that echoes through protobuf objects, written and started the usual way."""
     return _echo(OBJECTS_ECHO, "objects", model)
@@ -50,11 +56,11 @@ def warm_objects_echo(model: BenchModel) -> ServerProcess:
     return _echo(WARM_OBJECTS_ECHO, "objects-warm", model)
 
 
-def _echo(name: str, mode: str, model: BenchModel) -> ServerProcess:
+def _echo(name: str, mode: str, model: BenchModel, *options: str) -> ServerProcess:
     port = free_port()
     command = [sys.executable, "-m", "benchmark.echo_server", "--mode", mode, "--port", str(port)]
     command += ["--model", model.name, "--max-batch-size", str(MAX_BATCH_SIZE)]
-    command += ["--input-dims", _join(model.input_dims), "--output-dims", _join(model.output_dims)]
+    command += ["--input-dims", _join(model.input_dims), "--output-dims", _join(model.output_dims), *options]
     return ServerProcess(name, command, port)
 
 

@@ -17,6 +17,7 @@ from benchmark.goals import Goal
 from benchmark.in_process import INTRA_OP_THREADS
 from benchmark.installation import PERF_ANALYZER
 from benchmark.measure import CaseResult, Effort, Run
+from benchmark.peers import PACED_ECHO
 from benchmark.soak import MEGABYTE, SoakResult
 
 LOAD, SOAK = "load", "soak"
@@ -31,8 +32,10 @@ PEERS = """\
 * **daemon**: the model served by `appliance serve`, one process for the models of all cases
 * **echo**: a bare grpc.aio server that answers every request with constant bytes of the right size
 * **protobuf echo**: a grpc.aio server that takes the tensors through protobuf messages
-* **in process**: the same model by ONNX Runtime without a server, on an otherwise idle machine. Goals take it
-  back to back, the least it costs; at the daemon's pace the caches cool between two runs, as they do in a server"""
+* **in process**: the same model by ONNX Runtime without a server, at the batch size that formed in the daemon.
+  *Alone*: back to back on an otherwise idle machine, the least it costs. *Side by side*: at the daemon's pace, while
+  the load generator drives an echo that answers in groups of that size at that pace: the daemon's two parts without
+  the daemon, under the same load, with caches as cool and neighbours as busy as it has them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def _case_part(case: Case, result: CaseResult) -> str:
     header = "| | req/s | p50 | p99 | CPU per request | mean batch | RSS before, after |\n"
     rule = "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     rows = [_server_row(name, runs) for name, runs in result.servers.items()]
+    if result.beside:
+        rows.append(_server_row(PACED_ECHO, [beside.echo for beside in result.beside]))
     parts = [f"### {case.title}", header + rule + "\n".join(rows)]
     if result.in_process_batch:
         parts.append(_in_process_table(result))
@@ -148,10 +153,11 @@ def _server_row(name: str, runs: Sequence[Run]) -> str:
 
 def _in_process_table(result: CaseResult) -> str:
     rows = []
-    for runs in (result.in_process_single, result.in_process_batch, result.in_process_paced):
+    beside = [beside.in_process for beside in result.beside]
+    for runs in (result.in_process_single, result.in_process_batch, beside):
         sizes = sorted({run.batch_size for run in runs})
         batch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        pace = "at the daemon's pace" if runs[0].interval_us else "back to back"
+        pace = "side by side" if runs[0].interval_us else "alone"
         cpu_us = median(run.cpu_us_per_inference for run in runs)
         wall = _milliseconds(median(run.median_us for run in runs))
         rows.append(f"| batch {batch}, {pace} | {wall} | {cpu_us:,.0f} us |")

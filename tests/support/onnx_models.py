@@ -85,10 +85,9 @@ def write_cnn(path: Path) -> Path:
     return write_graph(path, nodes, inputs, [tensor("OUTPUT0", "FP32", ["N", 10])], weights)
 
 
-def write_mlp(path: Path) -> Path:
-    """Dense layers 1024-4096-1024-64 with ReLU, FP32 [N, 1024] -> [N, 64]: gains much from batching, 34 MB."""
+def write_mlp(path: Path, widths: Sequence[int] = (1024, 4096, 1024, 64)) -> Path:
+    """Dense layers with ReLU, FP32 [N, first width] -> [N, last]: gains much from batching; 34 MB unless told."""
     random = np.random.default_rng(SEED)
-    widths = (1024, 4096, 1024, 64)
     nodes, weights, value = [], {}, "INPUT0"
     layers = len(widths) - 1
     for number, (taken, given) in enumerate(pairwise(widths), start=1):
