@@ -1,0 +1,1 @@
+"""Room of the workstation: a local model becomes a validated ONNX package. Never on a box."""
