@@ -13,6 +13,7 @@ from typing import TypeVar
 from appliance.errors import ApplianceError, Failed
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion, ModelSource
+from appliance.serving.freed_memory import give_back_freed_memory
 from appliance.serving.loaded_model import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class VersionLoader:
         model.retire()
 
         async def close() -> None:
-            await self._loop.run_in_executor(self._closers, model.close)
+            await self._loop.run_in_executor(self._closers, _close, model)
             logger.info("%s version %s is unloaded", model.name, model.version)
 
         task = asyncio.create_task(close())
@@ -89,6 +90,7 @@ class VersionLoader:
             raise
         finally:
             del self._loading[available.name, available.version]
+            give_back_freed_memory()
         self._write_down_success(available)
         return model
 
@@ -97,3 +99,8 @@ class VersionLoader:
             self._source.load_finished(available, "")
         except ApplianceError as error:  # a full disk, say: serving goes on
             logger.warning("%s is loaded, but that could not be written down: %s", available.name, error)
+
+
+def _close(model: LoadedModel) -> None:
+    model.close()
+    give_back_freed_memory()
