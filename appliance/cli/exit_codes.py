@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from appliance.convert.refusal import ConversionRefused
 from appliance.errors import ApplianceError, ErrorKind, InvalidInput
 
 
@@ -24,8 +25,10 @@ class WrongUsage(InvalidInput):
     """The command line or the settings are wrong, so nothing was tried."""
 
 
-def exit_code(error: ApplianceError) -> ExitCode:
+def exit_code(error: ApplianceError) -> int:
     """Return the exit status of a command that ended with this error."""
+    if isinstance(error, ConversionRefused):
+        return error.reason.value
     if isinstance(error, DaemonUnreachable):
         return ExitCode.UNREACHABLE
     return ExitCode.USAGE if isinstance(error, WrongUsage) else ExitCode.FAILED

@@ -12,6 +12,7 @@ import typer
 
 from appliance import __version__
 from appliance.cli import models
+from appliance.cli.convert import convert
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
 from appliance.cli.infer import infer
@@ -38,7 +39,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 the daemon cannot be reached.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 the daemon cannot be reached. "
+    "10 and more: why `convert` refused a source.",
 )
 app.command()(invalid_is_usage(serve))
 app.command()(status)
@@ -46,6 +48,7 @@ app.add_typer(models.app, name="models")
 app.command()(infer)
 app.command()(selftest)
 app.command()(doctor)
+app.command()(invalid_is_usage(convert))
 
 
 def main() -> None:

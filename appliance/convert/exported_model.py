@@ -20,6 +20,7 @@ class Graph:
     samples: Sequence[Sample]  # at least one; real if the person brought some
     batches: Sequence[Batch]  # what the validation runs: several batch sizes and shapes
     profiles: Mapping[str, "ShapeProfile"]  # by input
+    batched: bool = True  # False: rows are not independent of each other, as in CLIP, so requests must not be joined
 
 
 @dataclass(frozen=True, slots=True)

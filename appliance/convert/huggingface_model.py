@@ -1,4 +1,4 @@
-"""The PyTorch model of a Hugging Face directory: every weight found, none left over by mistake, no foreign code run."""
+"""The PyTorch model of a Hugging Face directory: every weight found, no foreign code run."""
 
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -41,7 +41,7 @@ def load_model(source: HuggingFaceSource) -> Any:
             trust_remote_code=False,
             use_safetensors=not source.pickled,
             weights_only=True,
-            torch_dtype=torch.float32,
+            dtype=torch.float32,
             attn_implementation="eager",
             output_loading_info=True,
         )
@@ -56,9 +56,7 @@ def load_model(source: HuggingFaceSource) -> Any:
 
 
 def _class_for(source: HuggingFaceSource) -> Any:
-    config = transformers.AutoConfig.from_pretrained(
-        source.directory, local_files_only=True, trust_remote_code=False
-    )
+    config = transformers.AutoConfig.from_pretrained(source.directory, local_files_only=True, trust_remote_code=False)
     for name in _CLASSES[source.task]:
         loader = getattr(transformers, name)
         if type(config) in loader._model_mapping:  # noqa: SLF001  (the only table of what a loader takes)

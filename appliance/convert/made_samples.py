@@ -50,7 +50,7 @@ def _drawing(random: np.random.Generator, width: int, height: int) -> Image.Imag
         left, top = random.uniform(0, 0.7) * width, random.uniform(0, 0.7) * height
         box = (left, top, left + random.uniform(0.1, 0.3) * width, top + random.uniform(0.1, 0.3) * height)
         colour = _colour(random)
-        (pen.ellipse if random.random() < 0.5 else pen.rectangle)(box, fill=colour, outline=_colour(random), width=3)
+        (pen.ellipse if random.integers(2) else pen.rectangle)(box, fill=colour, outline=_colour(random), width=3)
     return picture
 
 

@@ -28,3 +28,4 @@ class ConversionRequest:
     base_model: str = ""  # where the weights came from, in the person's words
     intended_use: str = ""
     author: str = ""
+    max_length: int = 0  # tokens; 0: as long as the model takes, at most 512
