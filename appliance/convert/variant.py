@@ -29,6 +29,7 @@ class Variant:
     latencies: Sequence[Latency]
     verdict: str = ""  # why it was not chosen; empty if it can be used
     chosen: bool = False
+    parser: str = ""  # what TensorRT's parser says, with --target tensorrt; empty if it was not asked
 
     @property
     def within_tolerance(self) -> bool:
