@@ -79,7 +79,7 @@ def _unsupported(architecture: str) -> ConversionRefused:
 def _misfit(architecture: str, wanted: Task, tasks: Sequence[Task]) -> ConversionRefused:
     return ConversionRefused(
         Reason.UNSUPPORTED_TASK,
-        f"{architecture} cannot do {wanted.value}: it was trained for {' or '.join(task.value for task in tasks)}",
+        f"{architecture} cannot do {wanted.value}: it can do {' or '.join(task.value for task in tasks)}",
         hint=f"convert it with: --task {tasks[0].value}",
     )
 

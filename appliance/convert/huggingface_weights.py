@@ -11,6 +11,14 @@ from appliance.convert.source_files import read_source_text, refuse_unpulled
 _SAFE = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_LEFT_BY_TRAINERS = (
+    "training_args.bin",
+    "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "scaler.pt",
+)
 _WEIGHT_SUFFIXES = (".safetensors", ".h5", ".msgpack", ".gguf", ".onnx")
 _SHOWN = 3
 
@@ -28,12 +36,13 @@ def find_weights(directory: Path, files: Mapping[str, Path], *, allow_pickle: bo
     """Find the weights that transformers would load from `directory`. Raises ConversionRefused."""
     if (safe := _single_or_shards(_SAFE, files)) is not None:
         return WeightFiles(*safe, pickled=False)
-    pickles = [name for name in files if name.endswith(_PICKLE_SUFFIXES) and "/" not in name]
+    weights = [name for name in files if "/" not in name and name not in _LEFT_BY_TRAINERS]
+    pickles = [name for name in weights if name.endswith(_PICKLE_SUFFIXES)]
     if pickles and not allow_pickle:
         raise _pickle(directory, pickles)
     if (pickled := _single_or_shards(_PICKLED, files)) is not None:
         return WeightFiles(*pickled, pickled=True)
-    raise _no_weights(directory, files)
+    raise _no_weights(directory, weights)
 
 
 def _single_or_shards(name: str, files: Mapping[str, Path]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -84,8 +93,8 @@ def _pickle(directory: Path, pickles: list[str]) -> ConversionRefused:
     )
 
 
-def _no_weights(directory: Path, files: Mapping[str, Path]) -> ConversionRefused:
-    others = [name for name in files if name.endswith((*_WEIGHT_SUFFIXES, *_PICKLE_SUFFIXES))]
+def _no_weights(directory: Path, names: list[str]) -> ConversionRefused:
+    others = [name for name in names if name.endswith((*_WEIGHT_SUFFIXES, *_PICKLE_SUFFIXES))]
     found = f"found {_some(others)}" if others else "found no weights at all"
     return ConversionRefused(
         Reason.NO_WEIGHTS,

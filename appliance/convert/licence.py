@@ -26,7 +26,7 @@ _FREQUENT = ("Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "CC-BY-4.0", "CC-BY-S
 _WORDS = MappingProxyType({"(": "(", ")": ")", "AND": "o", "OR": "o", "WITH": "w"})
 _REDUCTIONS = (re.compile("lwe"), re.compile(r"\(l\)"), re.compile("lol"))
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---", re.DOTALL)
-_LICENCE_LINE = re.compile(r"^licen[sc]e:\s*['\"]?([^'\"\n#]+?)['\"]?\s*$", re.MULTILINE)
+_LICENCE_LINE = re.compile(r"^licen[sc]e:[ \t]*['\"]?([\w.+-]+)", re.MULTILINE)
 
 
 def check_licence(text: str, *, said_by_source: str = "") -> str:

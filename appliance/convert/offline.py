@@ -73,6 +73,7 @@ def go_offline() -> None:
     if not _is_offline():
         too_early = [name for name in _READ_IT_AT_IMPORT if name in sys.modules]
         assert not too_early, f"imported before go_offline(): {', '.join(too_early)}"
+    if not _network_is_refused():
         sys.addaudithook(_refuse_network)
     os.environ.update(_SET)
     for name in (*_REMOVED, *_PROXIES, *(proxy.upper() for proxy in _PROXIES)):
@@ -94,6 +95,15 @@ def caches_in(folder: Path) -> Iterator[None]:
 
 def _is_offline() -> bool:
     return all(os.environ.get(name) == value for name, value in _SET.items())
+
+
+def _network_is_refused() -> bool:
+    """Ask as a look-up would, without one: the environment may be inherited, a hook is not."""
+    try:
+        sys.audit(_NAME_LOOKUPS[0], "hub.invalid")
+    except OSError:
+        return True
+    return False
 
 
 def _restore(before: dict[str, str | None]) -> None:
