@@ -1,0 +1,83 @@
+"""Outputs of two runs, made comparable or refused: what cannot be compared must never count as agreement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from appliance.convert.refusal import ConversionRefused, Reason
+from appliance.convert.samples import Array
+
+_HINT = "convert to another directory with --precision fp32, and report the model if that is refused too"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPairs:
+    """Both runs by output. Numbers are finite float64; infinities on which both agree became the largest others."""
+
+    reference: Mapping[str, Array]
+    found: Mapping[str, Array]
+    exact_shares: Mapping[str, float]  # of the other outputs, which are integers, truth values or text
+
+
+def pair_outputs(reference: Mapping[str, Array], found: Mapping[str, Array]) -> OutputPairs:
+    """Pair outputs by name. Raises ConversionRefused for other names, shapes or types, NaN and infinities."""
+    if set(reference) != set(found):
+        raise _refused("the outputs", ", ".join(sorted(found)) or "none", ", ".join(sorted(reference)) or "none")
+    own, other, exact = {}, {}, {}
+    for name in reference:
+        one, two = np.asarray(reference[name]), np.asarray(found[name])
+        _check_form(name, one, two)
+        if one.dtype.kind == "f":
+            own[name], other[name] = _finite(name, one.astype(np.float64), two.astype(np.float64))
+        else:
+            exact[name] = _exact_share(one, two)
+    return OutputPairs(own, other, exact)
+
+
+def _check_form(name: str, one: Array, two: Array) -> None:
+    if one.shape != two.shape:
+        raise _refused(f"the shape of output '{name}'", str(list(two.shape)), str(list(one.shape)))
+    if _kind(one) != _kind(two):
+        raise _refused(f"the type of output '{name}'", str(two.dtype), str(one.dtype))
+
+
+def _kind(array: Array) -> str:
+    names = {"f": "number", "i": "integer", "u": "integer", "b": "integer"}
+    return names.get(array.dtype.kind, "text")
+
+
+def _finite(name: str, one: Array, two: Array) -> tuple[Array, Array]:
+    if np.isnan(one).any():
+        raise _refused(
+            f"output '{name}' of the source", f"NaN in {int(np.isnan(one).sum())} of {one.size}", "numbers"
+        )
+    infinite = np.isinf(one)
+    broken = np.where(infinite, two != one, ~np.isfinite(two))
+    if broken.any():
+        place = int(np.flatnonzero(broken)[0])
+        raise _refused(
+            f"output '{name}', element {place}",
+            f"{two.reshape(-1)[place]} ({int(broken.sum())} of {one.size} are such)",
+            f"{one.reshape(-1)[place]:.6g}",
+        )
+    if not infinite.any():
+        return one, two
+    # A mask of -inf must not become a class of its own size, nor swallow every difference.
+    low, high = one[~infinite].min(initial=0), one[~infinite].max(initial=0)
+    own = np.nan_to_num(one, posinf=high, neginf=low)
+    return own, np.where(infinite, own, two)
+
+
+def _exact_share(one: Array, two: Array) -> float:
+    if _kind(one) == "text":
+        one, two = (np.asarray([_text(each) for each in array.reshape(-1)], dtype=object) for array in (one, two))
+    return float(np.mean(one == two)) if one.size else 1.0
+
+
+def _text(element: object) -> str:
+    return element.decode("utf-8", "replace") if isinstance(element, bytes) else str(element)
+
+
+def _refused(what: str, found: str, expected: str) -> ConversionRefused:
+    return ConversionRefused(Reason.OUT_OF_TOLERANCE, f"{what}: found {found}, expected {expected}", hint=_HINT)
