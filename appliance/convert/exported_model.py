@@ -21,6 +21,7 @@ class Graph:
     batches: Sequence[Batch]  # what the validation runs: several batch sizes and shapes
     profiles: Mapping[str, "ShapeProfile"]  # by input
     batched: bool = True  # False: rows are not independent of each other, as in CLIP, so requests must not be joined
+    calibration: Sequence[Sample] = ()  # for static INT8; empty: the samples serve
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,18 +49,15 @@ def export_huggingface(
     model = load_model(source)
     processors = load_processors(source.directory)
     pooling = read_sentence_pooling(source.directory) if source.task is Task.FEATURE_EXTRACTION else None
-    inputs = InputSource(
-        model.config,
-        processors,
-        request.samples,
-        longest_text(model.config, processors.tokenizer, request.max_length),
-    )
+    max_length = longest_text(model.config, processors.tokenizer, request.max_length)
+    inputs = InputSource(model.config, processors, request.samples, max_length)
+    calibration = InputSource(model.config, processors, request.calibration, max_length)
     tell("exporting to ONNX")
     _run_exporter(model, source, folder)
     if (folder / _FILE).exists():
-        graphs = [_single_graph(model, folder / _FILE, inputs, pooling, request)]
+        graphs = [_single_graph(model, folder / _FILE, inputs, calibration, pooling, request)]
     else:
-        graphs = speech_graphs(model, folder, inputs, request)
+        graphs = speech_graphs(model, folder, inputs, calibration, request)
     labels = _labels(model.config, source.task)
     return ExportedModel(
         task=source.task,
@@ -91,7 +88,12 @@ def _run_exporter(model: Any, source: HuggingFaceSource, folder: Path) -> None:
 
 
 def _single_graph(
-    model: Any, file: Path, inputs: InputSource, pooling: SentencePooling | None, request: ConversionRequest
+    model: Any,
+    file: Path,
+    inputs: InputSource,
+    calibration: InputSource,
+    pooling: SentencePooling | None,
+    request: ConversionRequest,
 ) -> Graph:
     if pooling is not None:
         append_pooling(file, pooling)
@@ -103,7 +105,10 @@ def _single_graph(
     )
     shapes = find_shapes(file, signature, samples, reference, rules)
     clean(file, shapes.fixed)
-    return Graph("model", file, reference, samples, shapes.batches, shapes.profiles, batched=rules.batched)
+    more = calibration.samples(signature.inputs) if calibration.folder else []
+    return Graph(
+        "model", file, reference, samples, shapes.batches, shapes.profiles, batched=rules.batched, calibration=more
+    )
 
 
 def _batched(signature: GraphSignature) -> bool:

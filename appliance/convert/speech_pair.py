@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from appliance.convert.exported_model import Graph
+from appliance.convert.exported_model import Graph, Reference
 from appliance.convert.graph_file import clean, read_signature
 from appliance.convert.huggingface_samples import InputSource
 from appliance.convert.refusal import ConversionRefused, Reason
@@ -21,7 +21,9 @@ _TOKENS = 6  # that the samples of the decoder hold, by its own greedy choice
 _MOST_TOKENS = 448
 
 
-def speech_graphs(model: Any, folder: Path, inputs: InputSource, request: ConversionRequest) -> list[Graph]:
+def speech_graphs(
+    model: Any, folder: Path, inputs: InputSource, calibration: InputSource, request: ConversionRequest
+) -> list[Graph]:
     """Describe both graphs in `folder`. Raises ConversionRefused if the exporter wrote others."""
     files = {name: folder / file for name, file in _FILES.items()}
     if not all(file.exists() for file in files.values()):
@@ -31,26 +33,36 @@ def speech_graphs(model: Any, folder: Path, inputs: InputSource, request: Conver
             f"the exporter wrote {found}, expected model.onnx, or {' and '.join(_FILES.values())}",
             hint="name the task that the model was trained for with --task",
         )
-    sounds = inputs.samples(read_signature(files[ENCODER]).inputs)
     encode, decode = encoder_reference(model), decoder_reference(model)
-    texts = [_decoder_sample(model, sample, encode(sample.inputs), decode) for sample in sounds]
+    wanted = read_signature(files[ENCODER]).inputs
+    sounds, other_sounds = inputs.samples(wanted), calibration.samples(wanted) if calibration.folder else []
+
+    def texts(sounds: Sequence[Sample]) -> list[Sample]:
+        return [_decoder_sample(model, sample, encode(sample.inputs), decode) for sample in sounds]
+
     return [
-        _graph(ENCODER, files[ENCODER], encode, sounds, request, inputs),
-        _graph(DECODER, files[DECODER], decode, texts, request, inputs),
+        _graph(ENCODER, files[ENCODER], encode, (sounds, other_sounds), request, inputs),
+        _graph(DECODER, files[DECODER], decode, (texts(sounds), texts(other_sounds)), request, inputs),
     ]
 
 
 def _graph(
-    name: str, file: Path, reference: Any, samples: Sequence[Sample], request: ConversionRequest, inputs: InputSource
+    name: str,
+    file: Path,
+    reference: Reference,
+    samples_and_calibration: tuple[Sequence[Sample], Sequence[Sample]],
+    request: ConversionRequest,
+    inputs: InputSource,
 ) -> Graph:
+    samples, calibration = samples_and_calibration
     signature = read_signature(file)
     tokens = min(inputs.max_length, _MOST_TOKENS)
     shapes = find_shapes(file, signature, samples, reference, ShapeRules(request.max_batch_size, tokens, 0))
     clean(file, shapes.fixed)
-    return Graph(name, file, reference, samples, shapes.batches, shapes.profiles)
+    return Graph(name, file, reference, samples, shapes.batches, shapes.profiles, calibration=calibration)
 
 
-def _decoder_sample(model: Any, sound: Sample, encoded: Mapping[str, Array], decode: Any) -> Sample:
+def _decoder_sample(model: Any, sound: Sample, encoded: Mapping[str, Array], decode: Reference) -> Sample:
     """Tokens as the model itself writes them for this sound."""
     hidden = encoded["last_hidden_state"]
     start = getattr(model.config, "decoder_start_token_id", None)

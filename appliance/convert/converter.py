@@ -1,0 +1,148 @@
+"""A conversion from beginning to end: look, export, compare, make variants, write. Nothing is written before the end.
+
+Ownership: everything in between lies in one scratch folder that is gone afterwards, whatever happened. The heavy
+libraries are imported by the step that needs them, after the process has gone offline.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from appliance.convert.comparison import Comparison, Tolerance
+from appliance.convert.conversion import Conversion
+from appliance.convert.exported_model import ExportedModel, Graph
+from appliance.convert.licence import check_licence, licence_of_source
+from appliance.convert.offline import caches_in, go_offline
+from appliance.convert.package_writer import require_free_place, write_packages
+from appliance.convert.precision import Form
+from appliance.convert.report_document import report_document
+from appliance.convert.report_page import report_page
+from appliance.convert.request import ConversionRequest
+from appliance.convert.source_kind import SourceKind, source_kind
+from appliance.convert.tolerance_check import refuse_outside
+from appliance.convert.tolerances import tolerance
+from appliance.convert.validation import ReferenceRuns, require_meaningful, validate
+from appliance.convert.variants import make_variants
+
+Advance = Callable[[str, int, int], None]
+Tell = Callable[[str], None]
+
+_STEPS = ("looking at the source", "exporting", "comparing with the source", "writing the package")
+PAGE, DOCUMENT = "conversion.html", "conversion.json"
+
+
+@dataclass(slots=True)
+class _Story:
+    """Says which step runs, and what it does."""
+
+    advance: Advance
+    step: int = 0
+
+    def begin(self, step: int) -> Tell:
+        self.step = step
+        self.tell(_STEPS[step])
+        return self.tell
+
+    def tell(self, text: str) -> None:
+        self.advance(text, self.step, len(_STEPS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    exported: ExportedModel
+    digests: Mapping[str, str]
+
+
+def convert(request: ConversionRequest, advance: Advance, *, when: str) -> tuple[Conversion, list[Path]]:
+    """Convert, and return what was found and the directories of the packages. Raises ConversionRefused.
+
+    when: the moment that the package names, as text; the only thing in it that two runs may differ in, beside
+    measured latencies.
+    """
+    story = _Story(advance)
+    story.begin(0)
+    kind = source_kind(request.source)
+    check_licence(request.licence, said_by_source=_said_licence(request, kind))
+    require_free_place(request)
+    go_offline()
+    with TemporaryDirectory(prefix="appliance-convert-") as scratch, caches_in(Path(scratch) / "caches"):
+        folder = Path(scratch) / "graphs"
+        folder.mkdir()
+        source = _export(kind, request, folder, story.begin(1))
+        conversion = _examine(source, request, folder, story.begin(2))
+        pages = {
+            PAGE: report_page(conversion).encode(),
+            DOCUMENT: (json.dumps(report_document(conversion), indent=2) + "\n").encode(),
+        }
+        packages = write_packages(conversion, pages, story.begin(3), when=when)
+    advance("done", len(_STEPS), len(_STEPS))
+    return conversion, packages
+
+
+def _said_licence(request: ConversionRequest, kind: SourceKind) -> str:
+    return licence_of_source(Path(request.source)) if kind is SourceKind.HUGGING_FACE else ""
+
+
+def _export(kind: SourceKind, request: ConversionRequest, folder: Path, tell: Tell) -> _Source:
+    match kind:
+        case SourceKind.HUGGING_FACE:
+            return _export_huggingface(request, folder, tell)
+        case SourceKind.ONNX:
+            from appliance.convert.onnx_source import export_onnx as export  # noqa: PLC0415
+        case SourceKind.TORCH_PROGRAM:
+            from appliance.convert.torch_program_source import export_torch_program as export  # noqa: PLC0415
+        case SourceKind.SCIKIT_LEARN:
+            from appliance.convert.scikit_learn_source import export_scikit_learn as export  # noqa: PLC0415
+    path = Path(request.source)
+    return _Source(export(path, folder, request, tell), _digests(path))
+
+
+def _export_huggingface(request: ConversionRequest, folder: Path, tell: Tell) -> _Source:
+    from appliance.convert.huggingface_source import read_huggingface_source  # noqa: PLC0415
+    from appliance.convert.weights import check_weights  # noqa: PLC0415
+
+    source = read_huggingface_source(request.source, request.task, allow_pickle=request.allow_pickle)
+    if not source.pickled:
+        tell("looking at the weights")
+        check_weights(source.weights)
+    tell("starting PyTorch and Optimum")
+    from appliance.convert.huggingface_export import export_huggingface  # noqa: PLC0415  (seconds)
+
+    return _Source(export_huggingface(source, folder, request, tell), source.digests)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {path.name: f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"}
+
+
+def _examine(source: _Source, request: ConversionRequest, folder: Path, tell: Tell) -> Conversion:
+    """Compare the FP32 graphs with the source, then whatever other forms were asked for."""
+    exported, runs = source.exported, ReferenceRuns()
+    for graph in exported.graphs:
+        require_meaningful(graph, runs)
+    compared: dict[tuple[str, Path], Sequence[Comparison]] = {}
+
+    def compare(graph: Graph, file: Path) -> Sequence[Comparison]:
+        if (graph.name, file) not in compared:
+            compared[graph.name, file] = validate(graph, file, exported.task, tell, runs=runs)
+        return compared[graph.name, file]
+
+    def allowed(form: Form) -> Tolerance:
+        return tolerance(exported.task, form)
+
+    for graph in exported.graphs:  # before anything else is made of it
+        refuse_outside(compare(graph, graph.file), allowed(Form.FP32))
+    calibration = {graph.name: graph.calibration or graph.samples for graph in exported.graphs}
+    variants = make_variants(exported, request, calibration, folder, compare, allowed, tell)
+    return Conversion(request, exported, source.digests, variants, _machine())
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {psutil.cpu_count()} cores"
