@@ -97,6 +97,7 @@ def test_what_the_source_says_does_not_replace_what_was_typed() -> None:
         ("---\r\nlicense: 'mit'\r\n---\r\n", "mit"),
         ("---\nlicence: other # see below\n---\n", "other"),
         ("# Model\nlicense: mit\n", ""),
+        ("# Model\n---\nlicense: mit\n---\n", ""),
         ("---\ntags: a\n---\nlicense: mit\n", ""),
         ("---\nlicense:\n- mit\n---\n", ""),
         ("", ""),
