@@ -4,6 +4,7 @@ Invariants: keys are stable, all of them are always there; every number is finit
 no path of the workstation gets in: files are named relative to the package, sources by their name alone.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -41,6 +42,11 @@ def report_document(conversion: Conversion) -> dict[str, Any]:
         "tool_versions": dict(sorted(exported.tool_versions.items())),
     }
     return {name: plain(value) for name, value in document.items()}
+
+
+def report_json(conversion: Conversion) -> str:
+    """Write the document as the text of a file."""
+    return json.dumps(report_document(conversion), indent=2, allow_nan=False) + "\n"
 
 
 def source_name(request: ConversionRequest) -> str:
@@ -115,6 +121,7 @@ def _variant(variant: Variant, version: ModelVersion) -> dict[str, Any]:
         "chosen": variant.chosen,
         "within_tolerance": variant.within_tolerance,
         "verdict": variant.verdict,
+        "parser": variant.parser,
         "tolerance": _tolerance(variant.tolerance),
         "worst": None if worst is None else _difference(worst),
         "latencies": [_latency(latency) for latency in variant.latencies],
