@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.huggingface_files import write_directory, write_json
 
-pytestmark = [pytest.mark.convert, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 START = """
 import sys
 from pathlib import Path
