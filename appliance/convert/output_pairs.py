@@ -8,7 +8,7 @@ import numpy as np
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array
 
-_HINT = "convert to another directory with --precision fp32, and report the model if that is refused too"
+_HINT = "export the model with torch.export yourself, then: appliance convert MODEL.pt2"
 
 
 @dataclass(frozen=True, slots=True)

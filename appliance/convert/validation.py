@@ -95,7 +95,7 @@ def _opened(file: Path) -> Any:
         return open_session(file, intra_op_threads=1)
     except InvalidInput as error:
         raise ConversionRefused(
-            Reason.EXPORT_FAILED, error.message, hint="convert again; if it stays, this architecture cannot be served"
+            Reason.EXPORT_FAILED, error.message, hint="export the model with torch.export yourself, then: appliance convert MODEL.pt2"
         ) from error
 
 
