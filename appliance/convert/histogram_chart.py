@@ -33,7 +33,7 @@ class ErrorCounts:
 
 def histogram_chart(name: str, title: str, rows: Sequence[ErrorCounts]) -> Markup:
     """Draw the rows below each other over one axis of decades."""
-    highest = max((share for row in rows for share in row.shares), default=0) or 1
+    highest = max((share for row in rows for share in row.shares), default=0)
     bottom = _TOP + _ROW_HEIGHT * len(rows)
     marks = [mark for number, row in enumerate(rows) for mark in _row(row, _TOP + number * _ROW_HEIGHT, highest)]
     heading = label("share of all output values", 0, 12, "quiet")

@@ -172,6 +172,16 @@ def test_a_number_that_is_none_is_said_and_never_passes():
     assert "✗ out of tolerance" in page
 
 
+@pytest.mark.parametrize("missed", ["relative_error", "cosine", "agreement"])
+def test_each_bound_that_is_missed_is_marked_where_its_number_stands(missed):
+    worst = replace(a_difference(1e-5), **{missed: 0.5})
+    page = tree(report_page(a_conversion([a_variant(chosen=True, worst=worst)])))
+    marked = [cell for cell in page.iter("td") if "bad" in cell.get("class", "")]
+
+    assert [cell[0].get("value") for cell in marked] == ["0.5"] * 5  # one variant, four cases
+    assert all("out of tolerance" in "".join(cell.itertext()) for cell in marked)
+
+
 def test_the_headline_says_whether_the_model_computes_what_its_source_computes():
     heading = tree(report_page(a_conversion())).find(".//h1")
 
