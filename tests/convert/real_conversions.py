@@ -27,6 +27,20 @@ PAGES = {"conversion.html": b"<!doctype html><title>report</title>", "conversion
 WHEN = "2024-06-01T12:00:00Z"
 TOLERANCE = Tolerance(0.5, 0.9, 0.5)
 FAR_OFF = Tolerance(0.0, 1.0, 1.0)
+# What a package of a_leaf_conversion holds.
+LEAF_FILES = {
+    "model.toml",
+    "1/model.onnx",
+    "1/model.fp16.onnx",
+    "labels.txt",
+    "processor/preprocessing.json",
+    "golden/golden.toml",
+    *(f"golden/{number}.{tensor}.npy" for number in range(1, 5) for tensor in ("input0.INPUT0", "output0.OUTPUT0")),
+    "card.md",
+    "provenance.json",
+    "conversion.html",
+    "conversion.json",
+}
 
 
 def mlp_reference(file: Path) -> Reference:
