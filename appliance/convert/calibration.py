@@ -31,6 +31,8 @@ def find_ranges(optimised: Path, samples: Sequence[Sample], operators: Collectio
         )
     model = onnx.load(optimised)
     tensors = _float_tensors(model.graph, operators)
+    if not tensors:
+        return {}
     _add_reductions(model.graph, tensors)
     observed = scratch / "observed.onnx"
     write_graph(model, observed)

@@ -1,8 +1,8 @@
 """The INT8 forms of a graph: dynamic and static for the CPU, static for TensorRT.
 
-They need different operators. In networks of convolutions whole chains stay in INT8 on the CPU; where there is
-attention only products with weights are quantised, because its softmax and normalisations lose too much. TensorRT
-wants products alone and fuses the rest itself.
+They need different operators. In plain networks of convolutions or dense layers whole chains stay in INT8 on the CPU.
+Where there is attention, normalisation or an activation made of many small operators, only products with weights are
+quantised: everything between them loses too much. TensorRT wants products alone and fuses the rest itself.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,18 @@ _CHAIN = (
 )
 _TENSORRT = (*_PRODUCTS, "ConvTranspose")
 _DYNAMIC = ("Gather", "LSTM", "MatMul")  # a convolution with scales found anew in each run is slower than FP32
-_SIGNS_OF_ATTENTION = {"LayerNormalization", "Softmax"}
+# Attention, normalisation, and GELU written as several operators: INT8 between them destroyed what magika computes.
+_DELICATE = {
+    "Erf",
+    "Gelu",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "Pow",
+    "ReduceMean",
+    "Softmax",
+    "Sqrt",
+    "Tanh",
+}
 _QUANTISED = {"DequantizeLinear", "DynamicQuantizeLSTM", "MatMulInteger"}
 
 
@@ -59,9 +70,9 @@ def write_int8_dynamic(source: Path, target: Path, scratch: Path) -> None:
 def write_int8_cpu(calibrated: CalibratedGraph, target: Path) -> None:
     """Write the static form for the CPU. Raises ConversionRefused."""
     made = calibrated.file.with_name("cpu.onnx")
-    attention = _has_attention(calibrated.file)
-    operators = _PRODUCTS if attention else _CHAIN
-    quantise_for_cpu(calibrated.file, made, calibrated.ranges, operators=operators, only_weighted=attention)
+    chained = not _is_delicate(calibrated.file)
+    operators = _CHAIN if chained else _PRODUCTS
+    quantise_for_cpu(calibrated.file, made, calibrated.ranges, operators=operators, chained=chained)
     _finish(made, target)
 
 
@@ -72,11 +83,11 @@ def write_int8_tensorrt(calibrated: CalibratedGraph, target: Path) -> None:
     _finish(made, target)
 
 
-def _has_attention(file: Path) -> bool:
-    """Whether values are normalised across features before the end; a softmax as last step is no attention."""
+def _is_delicate(file: Path) -> bool:
+    """Whether INT8 would pass through delicate operators; a softmax as the last step is none."""
     graph = onnx.load(file, load_external_data=False).graph
     results = {output.name for output in graph.output}
-    return any(node.op_type in _SIGNS_OF_ATTENTION and results.isdisjoint(node.output) for node in graph.node)
+    return any(node.op_type in _DELICATE and results.isdisjoint(node.output) for node in graph.node)
 
 
 def _finish(made: Path, target: Path) -> None:

@@ -5,7 +5,9 @@ more than one thread, so that sums are made in the same order each time; what th
 """
 
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,8 @@ from appliance.convert.graph_file import data_file
 from appliance.convert.refusal import ConversionRefused, Reason
 
 Ranges = Mapping[str, tuple[Any, Any]]  # tensor -> smallest and largest value that was seen
+_BIAS = 2  # its place among the inputs of Gemm
+_FIRST_OPSET_WITH_AXES = 13  # of QuantizeLinear and DequantizeLinear: before, one scale for all channels
 
 
 def to_fp16(source: Path, scratch: Path) -> onnx.ModelProto:
@@ -57,6 +61,7 @@ def write_optimised(source: Path, scratch: Path) -> Path:
         onnxruntime.InferenceSession(os.fspath(source), options, providers=["CPUExecutionProvider"])
         onnx.shape_inference.infer_shapes_path(os.fspath(folded), os.fspath(target))
         model = onnx.load(target, load_external_data=False)
+    _flatten_biases(model.graph)
     add_pre_process_metadata(model)  # else the quantisers advise to do what has just been done
     target.write_bytes(model.SerializeToString(deterministic=True))
     return target
@@ -76,12 +81,16 @@ def quantise_dynamic(optimised: Path, target: Path, *, operators: Sequence[str])
 
 
 def quantise_for_cpu(
-    optimised: Path, target: Path, ranges: Ranges, *, operators: Sequence[str], only_weighted: bool
+    optimised: Path, target: Path, ranges: Ranges, *, operators: Sequence[str], chained: bool
 ) -> None:
     """Activations u8, weights s8 for each channel, as pairs of QuantizeLinear and DequantizeLinear.
 
+    chained: results stay INT8 from one operator to the next; else they leave each operator as FP32, and only products
+    with weights are quantised.
+
     Weights use 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits could overflow. They
-    would then compute something else than the machine that validated the file.
+    would then compute something else than the machine that validated the file. It costs next to nothing: MiniLM's
+    smallest cosine is 0.975 with 7 bits and 0.977 with 8, in the dynamic form 0.984 and 0.981.
     """
     cache = _write_ranges(ranges, optimised.parent)
     with _refusing("static INT8 for the CPU", optimised.parent):
@@ -90,12 +99,15 @@ def quantise_for_cpu(
             target,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(operators),
-            per_channel=True,
+            per_channel=_has_scales_for_channels(optimised),
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibration_cache_path=cache,
-            extra_options={"MatMulConstBOnly": only_weighted},
+            extra_options={
+                "MatMulConstBOnly": not chained,
+                "OpTypesToExcludeOutputQuantization": [] if chained else ["Gemm", "MatMul"],  # Conv needs both
+            },
         )
 
 
@@ -108,7 +120,7 @@ def quantise_for_tensorrt(optimised: Path, target: Path, ranges: Ranges, *, oper
             target,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(operators),
-            per_channel=True,
+            per_channel=_has_scales_for_channels(optimised),
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibration_cache_path=cache,
@@ -121,6 +133,20 @@ def quantise_for_tensorrt(optimised: Path, target: Path, ranges: Ranges, *, oper
                 "OpTypesToExcludeOutputQuantization": list(operators),
             },
         )
+
+
+def _flatten_biases(graph: onnx.GraphProto) -> None:
+    """The quantiser stumbles over biases of shape [1, N], which optimisation leaves where a product was added to."""
+    readers = Counter(name for node in graph.node for name in node.input)
+    biases = {node.input[_BIAS] for node in graph.node if node.op_type == "Gemm" and len(node.input) > _BIAS}
+    for tensor in graph.initializer:
+        if tensor.name in biases and readers[tensor.name] == 1 and math.prod(tensor.dims) == tensor.dims[-1]:
+            tensor.dims[:] = tensor.dims[-1:]
+
+
+def _has_scales_for_channels(optimised: Path) -> bool:
+    sets = onnx.load(optimised, load_external_data=False).opset_import
+    return any(entry.domain == "" and entry.version >= _FIRST_OPSET_WITH_AXES for entry in sets)
 
 
 def _write_ranges(ranges: Ranges, scratch: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from appliance.backends.onnx_reasons import is_lack_of_memory
 from appliance.convert.exported_model import ShapeProfile
 
 INSTALL_COMMAND = "pip install 'appliance[tensorrt-rtx]'"
@@ -86,9 +87,9 @@ def _judge(child: "subprocess.CompletedProcess[bytes]", memory_bytes: int) -> Pa
     match answer.get("outcome"):
         case "accepted":
             return ParserReport(ParserVerdict.ACCEPTED, f"TensorRT-RTX {answer['version']} parses and builds it")
-        case "refused":
+        case "refused" if not is_lack_of_memory(answer["reason"]):
             return ParserReport(ParserVerdict.REFUSED, answer["reason"])
-        case "memory":
+        case "refused" | "memory":
             return ParserReport(ParserVerdict.UNDECIDED, f"it needs more than {memory_bytes / 2**30:.1f} GiB")
         case "not importable":
             return ParserReport(ParserVerdict.NOT_INSTALLED, f"{answer['reason']}: {INSTALL_COMMAND}")
