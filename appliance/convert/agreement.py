@@ -24,13 +24,19 @@ Outputs = Mapping[str, Array]
 
 
 def agreement(task: Task, reference: Outputs, found: Outputs, inputs: Outputs, reading: Reading) -> float:
-    """Measure the agreement of outputs of floating-point numbers. `inputs`: of the run, for its masks."""
+    """Measure the agreement of outputs of floating-point numbers. Padding is not among them.
+
+    inputs: of the run, to know a decoder by its tokens.
+    """
     measured = None
     match task:
-        case Task.IMAGE_CLASSIFICATION | Task.AUDIO_CLASSIFICATION | Task.TEXT_CLASSIFICATION:
-            measured = _top1(reference, found, _logits_name(reference), None)
-        case Task.TOKEN_CLASSIFICATION:
-            measured = _top1(reference, found, _logits_name(reference), inputs.get("attention_mask"))
+        case (
+            Task.IMAGE_CLASSIFICATION
+            | Task.AUDIO_CLASSIFICATION
+            | Task.TEXT_CLASSIFICATION
+            | Task.TOKEN_CLASSIFICATION
+        ):
+            measured = _top1(reference, found, _logits_name(reference))
         case Task.SEMANTIC_SEGMENTATION:
             measured = _segmentation(reference, found)
         case Task.DEPTH_ESTIMATION:
@@ -38,10 +44,10 @@ def agreement(task: Task, reference: Outputs, found: Outputs, inputs: Outputs, r
         case Task.SPEECH_RECOGNITION:
             measured = _speech(reference, found, inputs, reading)
         case Task.FEATURE_EXTRACTION:
-            measured = _embedding(reference, found, inputs)
+            measured = _embedding(reference, found)
         case Task.ZERO_SHOT_IMAGE_CLASSIFICATION:
-            measured = _top1(reference, found, "logits_per_image", None)
-            measured = _embedding(reference, found, inputs) if measured is None else measured
+            measured = _top1(reference, found, "logits_per_image")
+            measured = _embedding(reference, found) if measured is None else measured
     return _close_share(reference, found) if measured is None else measured
 
 
@@ -49,12 +55,10 @@ def _logits_name(outputs: Outputs) -> str:
     return "logits" if "logits" in outputs or len(outputs) != 1 else next(iter(outputs))
 
 
-def _top1(reference: Outputs, found: Outputs, name: str, mask: Array | None) -> float | None:
+def _top1(reference: Outputs, found: Outputs, name: str) -> float | None:
     if name not in reference or reference[name].ndim < 2 or 0 in reference[name].shape:  # noqa: PLR2004  # [N, ...]
         return None
-    own, other = decide(reference[name], found[name])
-    counted = mask != 0 if mask is not None and mask.shape == own.shape else None
-    return equal_share(own, other, counted)
+    return equal_share(*decide(reference[name], found[name]))
 
 
 def _segmentation(reference: Outputs, found: Outputs) -> float | None:
@@ -80,29 +84,28 @@ def _depth(reference: Outputs, found: Outputs) -> float | None:
     if own is None or other is None:
         return None
     low, high = np.minimum(own, other), np.maximum(own, other)
-    # A ratio says nothing at zero and below, which models of relative depth do give: there the distance decides.
+    # No ratio holds at zero and below, which models of relative depth do give: there the distance decides.
     near = high - low <= CLOSE * np.abs(own).max(initial=0)
-    return mean_share(((low > 0) & (high < SAME_DEPTH * low)) | near)
+    return mean_share((high < SAME_DEPTH * low) | near)
 
 
 def _speech(reference: Outputs, found: Outputs, inputs: Outputs, reading: Reading) -> float | None:
     if "logits" not in reference:
-        return _embedding(reference, found, inputs)  # an encoder
+        return _embedding(reference, found)  # an encoder
     if "input_ids" in inputs or "decoder_input_ids" in inputs:
-        return _top1(reference, found, "logits", inputs.get("decoder_attention_mask"))
+        return _top1(reference, found, "logits")
     if reference["logits"].ndim != 3 or 0 in reference["logits"].shape:  # noqa: PLR2004  # [N, steps, tokens]
         return None
     return transcription_agreement(reference["logits"], found["logits"], reading.blank_token)
 
 
-def _embedding(reference: Outputs, found: Outputs, inputs: Outputs) -> float | None:
+def _embedding(reference: Outputs, found: Outputs) -> float | None:
     """Cosine of the worst vector: of the pooled output, which is what people use, if the model has one."""
     pooled = [name for name in EMBEDDINGS if name in reference]
     names = pooled or [name for name, array in reference.items() if array.ndim > 1]
     if not names:
         return None
-    mask = inputs.get("attention_mask")
-    return min(smallest_row_cosine(reference[name], found[name], mask) for name in names)
+    return min(smallest_row_cosine(reference[name], found[name]) for name in names)
 
 
 def _close_share(reference: Outputs, found: Outputs) -> float:

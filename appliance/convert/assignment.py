@@ -41,6 +41,7 @@ def _search(costs: Array, owners: Array, row_prices: Array, column_prices: Array
         row = owners[column]
         reduced = np.full(len(owners), np.inf)
         reduced[1:] = costs[row - 1] - row_prices[row] - column_prices[1:]
+        # Rounding must not lead back to a column on the path: the path would never end.
         nearer = ~seen & (reduced < distances)
         distances[nearer], came_from[nearer] = reduced[nearer], column
         column = int(np.where(seen, np.inf, distances).argmin())

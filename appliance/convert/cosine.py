@@ -12,15 +12,13 @@ def cosine(reference: Array, found: Array) -> float:
     return float(row_cosines(reference.reshape(1, -1), found.reshape(1, -1))[0])
 
 
-def smallest_row_cosine(reference: Array, found: Array, mask: Array | None = None) -> float:
-    """Cosine of the worst vector. mask: [N, tokens], 0 where a token is padding.
+def smallest_row_cosine(reference: Array, found: Array) -> float:
+    """Cosine of the worst vector.
 
     A vector is a row of [N, size], a token of [N, tokens, size], else all that belongs to one element of the batch.
     """
     size = reference.shape[-1] if reference.ndim == _TOKEN_AXES else int(np.prod(reference.shape[1:], dtype=int))
     cosines = row_cosines(reference.reshape(-1, max(size, 1)), found.reshape(-1, max(size, 1)))
-    if mask is not None and mask.shape == reference.shape[:2] and reference.ndim == _TOKEN_AXES:
-        cosines = cosines[mask.reshape(-1) != 0]
     return float(cosines.min(initial=1.0))
 
 

@@ -23,10 +23,9 @@ def decide(reference: Array, found: Array, axis: int = -1) -> tuple[Array, Array
     return own, np.where(tied, own, other)
 
 
-def equal_share(reference: Array, found: Array, counted: Array | None = None) -> float:
-    """Share of equal elements, of those that are counted; nothing to compare is full agreement."""
-    equal = np.asarray(reference == found)
-    return mean_share(equal if counted is None else equal[counted])
+def equal_share(reference: Array, found: Array) -> float:
+    """Share of equal elements; nothing to compare is full agreement."""
+    return mean_share(np.asarray(reference == found))
 
 
 def mean_share(agreed: Array) -> float:

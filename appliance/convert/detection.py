@@ -93,21 +93,13 @@ def _distances(one: _Picture, two: _Picture) -> Array:
 
 
 def box_iou(one: Array, two: Array) -> Array:
-    """Intersection over union of boxes on the last axis; equal boxes of no area overlap fully."""
-    low = np.maximum(_corner(one, -0.5), _corner(two, -0.5))
-    high = np.minimum(_corner(one, 0.5), _corner(two, 0.5))
+    """Intersection over union of boxes on the last axis; equal boxes overlap fully, whatever their area."""
+    low = np.maximum(one[..., :2] - one[..., 2:] / 2, two[..., :2] - two[..., 2:] / 2)
+    high = np.minimum(one[..., :2] + one[..., 2:] / 2, two[..., :2] + two[..., 2:] / 2)
     both = np.clip(high - low, 0, None).prod(axis=-1)
-    union = _area(one) + _area(two) - both
-    same = np.all(one == two, axis=-1).astype(np.float64)
-    return np.asarray(np.where(union > 0, both / np.where(union > 0, union, 1), same))
-
-
-def _corner(boxes: Array, side: float) -> Array:
-    return np.asarray(boxes[..., :2] + side * np.clip(boxes[..., 2:], 0, None))
-
-
-def _area(boxes: Array) -> Array:
-    return np.asarray(np.clip(boxes[..., 2:], 0, None).prod(axis=-1))
+    union = one[..., 2:].prod(axis=-1) + two[..., 2:].prod(axis=-1) - both
+    overlaps = np.where(union > 0, both / np.where(union > 0, union, 1), 0)
+    return np.asarray(np.where(np.all(one == two, axis=-1), 1, overlaps))
 
 
 def _agreed(one: _Picture, two: _Picture) -> Array:

@@ -19,6 +19,8 @@ from appliance.convert.task import Task
 
 _NO_INPUTS: Mapping[str, Array] = MappingProxyType({})
 _NO_FACTS = Reading()
+# Nobody reads what a model gives for padding, and INT8 leaves nothing of it: of MiniLM's cosine 0.99 it made 0.85.
+_PADDED = (Task.TOKEN_CLASSIFICATION, Task.FEATURE_EXTRACTION)
 
 
 def difference(
@@ -31,9 +33,11 @@ def difference(
 ) -> Difference:
     """Compare two runs. Raises ConversionRefused if their outputs cannot be compared at all.
 
-    inputs: of these runs, for masks of padding and to know a decoder by its tokens.
+    inputs: of these runs, for the mask of padding and to know a decoder by its tokens.
     """
     pairs = pair_outputs(reference, found)
+    if task in _PADDED and "attention_mask" in inputs:
+        pairs = pairs.of_tokens(inputs["attention_mask"] != 0)
     if task is Task.OBJECT_DETECTION and has_detections(pairs.reference):
         matched = match_detections(pairs.reference, pairs.found, reading.label_count)
         pairs = OutputPairs(matched.reference, matched.found, pairs.exact_shares)

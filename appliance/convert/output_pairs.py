@@ -8,6 +8,7 @@ import numpy as np
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array
 
+_TOKEN_AXES = 3
 _HINT = "export the model with torch.export yourself, then: appliance convert MODEL.pt2"
 
 
@@ -18,6 +19,18 @@ class OutputPairs:
     reference: Mapping[str, Array]
     found: Mapping[str, Array]
     exact_shares: Mapping[str, float]  # of the other outputs, which are integers, truth values or text
+
+    def of_tokens(self, real: Array) -> "OutputPairs":
+        """Keep the real tokens of what has a vector for each: [N, tokens, size] -> [real tokens, size]."""
+
+        def kept(array: Array) -> Array:
+            return array[real] if array.ndim == _TOKEN_AXES and array.shape[:2] == real.shape else array
+
+        return OutputPairs(
+            {name: kept(array) for name, array in self.reference.items()},
+            {name: kept(array) for name, array in self.found.items()},
+            self.exact_shares,
+        )
 
 
 def pair_outputs(reference: Mapping[str, Array], found: Mapping[str, Array]) -> OutputPairs:

@@ -35,10 +35,9 @@ def edit_distance(reference: Sequence[int], found: Sequence[int]) -> int:
     tokens = np.asarray(found, dtype=np.int64)
     positions = np.arange(len(tokens) + 1)
     distances = positions
-    for done, token in enumerate(reference, start=1):
+    for token in reference:
         best = distances + 1  # deleted
         best[1:] = np.minimum(best[1:], distances[:-1] + (tokens != token))
-        best[0] = done
         # Insertions run along the row: each step to the right costs one.
         distances = np.minimum.accumulate(best - positions) + positions
     return int(distances[-1])

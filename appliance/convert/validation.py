@@ -95,7 +95,9 @@ def _opened(file: Path) -> Any:
         return open_session(file, intra_op_threads=1)
     except InvalidInput as error:
         raise ConversionRefused(
-            Reason.EXPORT_FAILED, error.message, hint="export the model with torch.export yourself, then: appliance convert MODEL.pt2"
+            Reason.EXPORT_FAILED,
+            error.message,
+            hint="export the model with torch.export yourself, then: appliance convert MODEL.pt2",
         ) from error
 
 

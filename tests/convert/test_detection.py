@@ -92,10 +92,11 @@ def test_outputs_that_belong_to_no_query_stay_as_they_are():
 
 def test_queries_that_differ_in_their_unlikely_classes_alone_find_each_other():
     box = (0.5, 0.5, 0.2, 0.2)
-    reference = one_picture(([5, -20, -20], box), ([-30, -20, -25], box), ([-20, -30, -25], box))
+    rows = [([5, -50, -50], box), ([-70, -60, -65], box), ([-60, -70, -65], box)]
 
-    assert compare(reference, shuffled(reference, 1)).absolute_error == 0
-    assert compare(reference, shuffled(reference, 2)).absolute_error == 0
+    found = [compare(one_picture(*rows), one_picture(*order)) for order in permutations(rows)]
+
+    assert [each.absolute_error for each in found] == [0] * 6
 
 
 def test_a_wrong_weight_in_the_boxes_shows_through_any_order():
@@ -146,6 +147,14 @@ def test_the_last_class_means_nothing_where_there_is_one_more_than_labels():
     assert compare(reference, found, label_count=3).agreement == 0.5
 
 
+def test_large_logits_are_scores_like_others():
+    box = (0.5, 0.5, 0.2, 0.2)
+    outputs = one_picture(([1500, 0, 0], box), ([-1500, 0, 0], box))
+
+    assert compare(outputs, outputs, label_count=2).agreement == 1
+    assert compare(outputs, outputs, label_count=3).agreement == 1
+
+
 def test_candidates_exchanged_at_the_end_of_a_list_are_no_error():
     reference = detections(queries=100, pictures=1)
     reference["logits"][0, 99] = -9  # nobody would show it
@@ -155,6 +164,14 @@ def test_candidates_exchanged_at_the_end_of_a_list_are_no_error():
     measured = compare(reference, found)
 
     assert (measured.absolute_error, measured.agreement) == (0, 1)
+
+
+def test_the_worst_of_the_matched_queries_is_not_left_out():
+    reference = detections(queries=100, pictures=1)
+    found = {name: np.roll(array, 1, axis=1) for name, array in reference.items()}
+    found["pred_boxes"][0, 0, 0] += 0.01
+
+    assert compare(reference, found).absolute_error == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_query_in_its_own_place_is_never_taken_for_an_exchange():
