@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,7 +68,8 @@ def convert(request: ConversionRequest, advance: Advance, *, when: str) -> tuple
     story = _Story(advance)
     story.begin(0)
     kind = source_kind(request.source)
-    check_licence(request.licence, said_by_source=_said_licence(request, kind))
+    licence = check_licence(request.licence, said_by_source=_said_licence(request, kind))
+    request = replace(request, licence=licence)
     require_free_place(request)
     go_offline()
     with TemporaryDirectory(prefix="appliance-convert-") as scratch, caches_in(Path(scratch) / "caches"):

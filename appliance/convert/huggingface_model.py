@@ -10,6 +10,7 @@ import transformers
 from appliance.convert.huggingface_source import HuggingFaceSource
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.task import Task
+from appliance.convert.weights import refuse_unusable
 
 _CLASSES = MappingProxyType(
     {
@@ -52,7 +53,20 @@ def load_model(source: HuggingFaceSource) -> Any:
     # A head that the file lacks would be filled with random numbers, and the model would answer all the same.
     _refuse_keys(source, "lacks", found["missing_keys"])
     _refuse_keys(source, "has other shapes for", [str(key) for key in found["mismatched_keys"]])
+    if source.pickled:
+        _refuse_unusable_weights(model)
     return model.eval()
+
+
+def _refuse_unusable_weights(model: Any) -> None:
+    """What `weights.check_weights` does for safetensors before anything is loaded."""
+    floats = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    counts = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in floats.items()}
+    refuse_unusable(
+        {name: count for name, count in counts.items() if count},
+        tensors=len(floats),
+        has_values=any(bool(tensor.any()) for tensor in floats.values()),
+    )
 
 
 def _class_for(source: HuggingFaceSource) -> Any:

@@ -40,6 +40,7 @@ class Architecture:
     task: str
     build: Callable[[], Any]
     processor: Callable[[], Any] | None = None
+    note: str = ""  # what the table says beside it; empty: converts
 
 
 def save(architecture: Architecture, folder: Path) -> Path:
@@ -71,7 +72,7 @@ def _rt_detr() -> Any:
         embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
-    return hf.RTDetrForObjectDetection(
+    model = hf.RTDetrForObjectDetection(
         hf.RTDetrConfig(
             backbone_config=backbone, encoder_hidden_dim=32, encoder_in_channels=[24, 32, 40], d_model=32,
             encoder_ffn_dim=64, decoder_ffn_dim=64, decoder_layers=2, decoder_attention_heads=2,
@@ -79,6 +80,16 @@ def _rt_detr() -> Any:
             use_pretrained_backbone=False, **NAMED,
         )
     )  # fmt: skip
+    # As it is made, all places of a picture look alike, and which of them become queries is left to rounding.
+    return _lively(model)
+
+
+def _lively(model: Any) -> Any:
+    """As transformers makes them, deep stacks of convolutions answer with all but nothing."""
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            torch.nn.init.kaiming_normal_(module.weight)
+    return model
 
 
 def _yolos() -> Any:
@@ -97,12 +108,13 @@ def _segformer() -> Any:
 
 
 def _dpt() -> Any:
-    return hf.DPTForDepthEstimation(
+    model = hf.DPTForDepthEstimation(
         hf.DPTConfig(
             **{**VISION, "num_hidden_layers": 4}, num_channels=3, backbone_out_indices=[0, 1, 2, 3],
             neck_hidden_sizes=[16, 16, 16, 16], fusion_hidden_size=16, is_hybrid=False,
         )
     )  # fmt: skip
+    return _lively(model)
 
 
 def _whisper() -> Any:
@@ -146,8 +158,10 @@ ARCHITECTURES = (
     ),
     Architecture(
         "MobileNetV2", "image-classification",
-        lambda: hf.MobileNetV2ForImageClassification(
-            hf.MobileNetV2Config(image_size=64, depth_multiplier=0.35, **NAMED)
+        lambda: _lively(
+            hf.MobileNetV2ForImageClassification(
+                hf.MobileNetV2Config(image_size=64, depth_multiplier=0.35, **NAMED)
+            )
         ),
     ),
     Architecture("YOLOS", "object-detection", _yolos),
@@ -180,4 +194,26 @@ ARCHITECTURES = (
     ),
     Architecture("BERT encoder", "feature-extraction", lambda: hf.BertModel(hf.BertConfig(**TEXT))),
     Architecture("CLIP", "zero-shot-image-classification", _clip),
+)  # fmt: skip
+
+REFUSED = (
+    Architecture(
+        "GPT-2", "text-generation",
+        lambda: hf.GPT2LMHeadModel(hf.GPT2Config(vocab_size=200, n_positions=64, n_embd=32, n_layer=1, n_head=2)),
+        note="refused: generation is not a task of this converter",
+    ),
+    Architecture(
+        "Mask2Former", "semantic-segmentation",
+        lambda: hf.Mask2FormerForUniversalSegmentation(
+            hf.Mask2FormerConfig(
+                backbone_config=hf.SwinConfig(
+                    image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+                    out_features=["stage1", "stage2", "stage3", "stage4"],
+                ),
+                hidden_dim=32, feature_size=32, mask_feature_size=32, encoder_layers=1, decoder_layers=2,
+                num_attention_heads=2, dim_feedforward=32, encoder_feedforward_dim=32, num_queries=8,
+            )
+        ),
+        note="refused: Optimum cannot export it",
+    ),
 )  # fmt: skip

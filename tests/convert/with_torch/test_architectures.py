@@ -1,0 +1,71 @@
+"""What converts: each architecture from a config, through conversion, comparison, and a daemon on a real channel.
+
+The golden samples of a package hold PyTorch's own answers, so a self-test compares the served model with PyTorch.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from appliance.convert.refusal import Reason
+from tests.convert.with_torch.commands import ROOT, convert, run
+from tests.convert.with_torch.tiny_models import ARCHITECTURES, REFUSED, Architecture, save
+from tests.support.daemon import DaemonProcess
+
+pytestmark = pytest.mark.slow
+REASONS = (Reason.UNSUPPORTED_TASK, Reason.UNSUPPORTED_ARCHITECTURE, Reason.EXPORT_FAILED)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Where all that was converted ends, to be served together."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)
+def test_it_converts_and_agrees_with_pytorch(architecture, tmp_path, packages):
+    source = save(architecture, tmp_path / "source")
+    model = architecture.name.lower().replace(" ", "-")
+
+    document = convert(source, tmp_path / model, "--licence", "MIT")
+
+    assert document["model"]["task"] == architecture.task
+    assert document["validation"]["within_tolerance"] is True
+    for package in map(Path, document["packages"]):
+        package.rename(packages / package.name)
+
+
+def test_all_of_them_are_served_and_answer_as_pytorch_did(packages):
+    with DaemonProcess(packages) as daemon:
+        result = run("selftest", "--models", str(packages), "--address", daemon.address, "--json")
+
+    findings = json.loads(result.stdout)
+    assert [finding for finding in findings if not finding["ok"]] == []
+    assert {finding["model"] for finding in findings} == {path.name for path in packages.iterdir()}
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("architecture", REFUSED, ids=lambda each: each.name)
+def test_it_is_refused_with_a_reason_and_nothing_is_written(architecture, tmp_path):
+    source = save(architecture, tmp_path / "source")
+
+    result = run("convert", str(source), "--out", str(tmp_path / "model"), "--licence", "MIT")
+
+    assert result.returncode in {reason.value for reason in REASONS}, result.stderr
+    assert "next: " in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_the_readme_lists_exactly_these():
+    assert table(ARCHITECTURES, REFUSED) in (ROOT / "README.md").read_text()
+
+
+def table(converted: tuple[Architecture, ...], refused: tuple[Architecture, ...]) -> str:
+    """The table in README."""
+    rows = [f"| {each.name} | {each.task} | {each.note or 'converts'} |" for each in (*converted, *refused)]
+    return "\n".join(["| architecture | task | |", "| --- | --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    print(table(ARCHITECTURES, REFUSED))  # noqa: T201
