@@ -57,6 +57,11 @@ def test_a_single_class_is_a_yes_or_no():
     assert compare(reference, found, Task.TEXT_CLASSIFICATION).agreement == 0.75
 
 
+def test_a_yes_or_no_at_zero_is_tied():
+    assert compare(floats([1e-7], [5]), floats([-1e-7], [5]), Task.TEXT_CLASSIFICATION).agreement == 1
+    assert compare(floats([1e-4], [5]), floats([-1e-4], [5]), Task.TEXT_CLASSIFICATION).agreement == 0.5
+
+
 def test_a_classifier_may_call_its_only_output_as_it_likes():
     measured = difference(
         Task.IMAGE_CLASSIFICATION,
@@ -98,6 +103,21 @@ def test_vectors_of_padding_do_not_count():
     assert (sum(masked.histogram), sum(unmasked.histogram)) == (8, 12)
 
 
+def test_only_what_has_a_vector_for_each_token_loses_its_padding():
+    outputs = {"last_hidden_state": np.ones((1, 3, 2), np.float32), "other": np.ones((1, 2, 2), np.float32)}
+    found = outputs | {"other": floats([[1, 1], [1, 3]])}
+    inputs = {"attention_mask": np.array([[1, 0, 0]])}
+
+    assert difference(Task.FEATURE_EXTRACTION, outputs, found, inputs=inputs).absolute_error == 2
+
+
+def test_steps_of_speech_are_no_tokens_of_the_mask():
+    reference, found = np.eye(3, dtype=np.float32)[None], np.eye(3, dtype=np.float32)[None, [0, 1, 1]]
+    inputs = {"attention_mask": np.array([[1, 1, 0]])}
+
+    assert compare(reference, found, Task.SPEECH_RECOGNITION, inputs=inputs).agreement == 0.5
+
+
 def test_a_pooled_embedding_decides_where_there_is_one():
     reference = {"last_hidden_state": np.ones((1, 2, 2), np.float32), "sentence_embedding": floats([1, 1])}
     found = {"last_hidden_state": floats([[1, 1], [1, -1]]), "sentence_embedding": floats([1, 1])}
@@ -125,7 +145,7 @@ def test_segmentation_is_the_mean_over_classes_of_either_map():
 
 
 def test_segmentation_by_masks_joins_them_with_their_classes():
-    classes = floats(*[[[9, 0, 0], [0, 9, 0]]])
+    classes = floats(*[[[1500, 0, 0], [0, 1500, 0]]])
     masks = np.array([[[[9, -9]], [[-9, 9]]]], np.float32)
     reference = {"class_queries_logits": classes, "masks_queries_logits": masks}
     found = {"class_queries_logits": classes, "masks_queries_logits": masks[:, ::-1]}
