@@ -1,6 +1,7 @@
 """Which form is chosen, and what the others are told."""
 
 import math
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -107,15 +108,20 @@ def test_a_form_out_of_tolerance_is_never_chosen_however_quick_and_small(differe
     assert verdicts(result)[form] == verdict
 
 
-def test_the_worst_of_several_cases_is_named():
-    bad = variant(Form.INT8_CPU)
-    cases = [
-        Comparison("model", f"batch {n}", 1, {}, Difference(0, 0, 1, agreement, ()))
-        for n, agreement in ((1, 0.96), (8, 0.5))
-    ]
-    bad = Variant(bad.form, bad.graphs, 1, cases, TOLERANCE, bad.latencies)
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        (Difference(0, 0, 1, 0.96, ()), Difference(0, 0, 1, 0.5, ()), "agreement 0.5 < 0.97"),
+        (Difference(0, 0.2, 1, 1, ()), Difference(0, 0.3, 1, 1, ()), "relative error 0.3 > 0.1"),
+        (Difference(0, 0.2, 1, 1, ()), Difference(0, math.nan, 1, 1, ()), "relative error nan > 0.1"),
+        (Difference(0, 0, 1, 0.5, ()), Difference(0, 0, 1, math.nan, ()), "agreement nan < 0.97"),
+    ],
+)
+def test_the_worst_of_several_cases_is_named(first, second, verdict):
+    cases = [Comparison("model", "batch 1", 1, {}, difference) for difference in (first, second)]
+    bad = replace(variant(Form.INT8_CPU), comparisons=cases)
 
-    assert verdicts(choose([FP32, bad], Target.CPU))[Form.INT8_CPU] == "out of tolerance: agreement 0.5 < 0.97"
+    assert verdicts(choose([FP32, bad], Target.CPU))[Form.INT8_CPU] == f"out of tolerance: {verdict}"
 
 
 @pytest.mark.parametrize("target", Target)

@@ -43,6 +43,18 @@ def test_two_runs_give_the_same_bytes(tmp_path, scratch):
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
+def test_the_file_names_no_operator_set_and_no_tensor_that_it_does_not_use(tmp_path, scratch):
+    model = onnx.load(write_cnn(tmp_path / "cnn.onnx"))
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    model.graph.value_info.append(tensor("gone", "FP32", ["N", 4]))
+    onnx.save(model, tmp_path / "cluttered.onnx")
+    write_fp16(tmp_path / "cluttered.onnx", tmp_path / "fp16.onnx", scratch)
+    written = onnx.load(tmp_path / "fp16.onnx")
+
+    assert [entry.domain for entry in written.opset_import] == [""]
+    assert "gone" not in {value.name for value in written.graph.value_info}
+
+
 def test_a_value_read_by_two_operators_that_stay_fp32_gives_a_valid_file(tmp_path, scratch):
     """Min and Max stay FP32: the tool gives the value before them two casts of one name."""
     nodes = [

@@ -148,6 +148,7 @@ def test_a_comparison_that_fails_costs_one_form_only(tmp_path):
 
     assert variants[Form.INT8_DYNAMIC].verdict == "output 'y' has NaN, expected none"
     assert variants[Form.FP16].verdict == "it fails: the runtime gave up"
+    assert variants[Form.FP16].latencies == variants[Form.INT8_DYNAMIC].latencies == ()
     assert variants[Form.INT8_CPU].latencies
 
 
