@@ -21,6 +21,7 @@ from appliance.convert.licence import check_licence, licence_of_source
 from appliance.convert.offline import caches_in, go_offline
 from appliance.convert.package_writer import require_free_place, write_packages
 from appliance.convert.precision import Form
+from appliance.convert.reading import Reading
 from appliance.convert.report_document import report_document
 from appliance.convert.report_page import report_page
 from appliance.convert.request import ConversionRequest
@@ -128,11 +129,12 @@ def _examine(source: _Source, request: ConversionRequest, folder: Path, tell: Te
     exported, runs = source.exported, ReferenceRuns()
     for graph in exported.graphs:
         require_meaningful(graph, runs)
+    reading = Reading(label_count=len(exported.labels), blank_token=exported.blank_token)
     compared: dict[tuple[str, Path], Sequence[Comparison]] = {}
 
     def compare(graph: Graph, file: Path) -> Sequence[Comparison]:
         if (graph.name, file) not in compared:
-            compared[graph.name, file] = validate(graph, file, exported.task, tell, runs=runs)
+            compared[graph.name, file] = validate(graph, file, exported.task, tell, runs=runs, reading=reading)
         return compared[graph.name, file]
 
     def allowed(form: Form) -> Tolerance:

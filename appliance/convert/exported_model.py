@@ -46,3 +46,4 @@ class ExportedModel:
     preprocessing: Mapping[str, object]  # from the processor's own configuration
     processor_files: Sequence[Path]  # tokenizer.json, preprocessor_config.json ...: copied into the package
     tool_versions: Mapping[str, str]
+    blank_token: int = 0  # of CTC models: stands for no token

@@ -36,6 +36,7 @@ _CLASSIFIES = (
     Task.TEXT_CLASSIFICATION,
     Task.TOKEN_CLASSIFICATION,
 )
+_NAMES_CLASSES = (*_CLASSIFIES, Task.OBJECT_DETECTION, Task.SEMANTIC_SEGMENTATION)
 _TOOLS = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "numpy")
 
 Tell = Callable[[str], None]
@@ -64,11 +65,12 @@ def export_huggingface(
         architecture=source.architecture,
         graphs=graphs,
         labels=labels,
-        label_output="logits" if labels else "",
+        label_output="logits" if labels and source.task in _CLASSIFIES else "",
         samples_are_real=request.samples is not None,
         preprocessing=_processing(processors, source.task),
         processor_files=processors.files,
         tool_versions={name: metadata.version(name) for name in _TOOLS},
+        blank_token=_pad_token(model.config),
     )
 
 
@@ -126,7 +128,7 @@ def _labels(config: Any, task: Task) -> list[str]:
     ordered = [str(labels[number]) for number in sorted(labels)]
     # Without names of its own, a model has LABEL_0, LABEL_1 ...
     named = any(label != f"LABEL_{number}" for number, label in enumerate(ordered))
-    return ordered if task in _CLASSIFIES and named else []
+    return ordered if task in _NAMES_CLASSES and named else []
 
 
 def _processing(processors: Processors, task: Task) -> Mapping[str, object]:

@@ -13,7 +13,7 @@ class Task(Enum):
     AUDIO_CLASSIFICATION = "audio-classification"
     SPEECH_RECOGNITION = "automatic-speech-recognition"
     TEXT_CLASSIFICATION = "text-classification"
-    TOKEN_CLASSIFICATION = "token-classification"
+    TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105  (a task, not a password)
     FEATURE_EXTRACTION = "feature-extraction"
     ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
     TENSORS = "tensors"  # plain ONNX, torch.export programs, scikit-learn: arrays in, arrays out
