@@ -104,7 +104,7 @@ def convert(
 
 def _convert(request: ConversionRequest, *, as_json: bool) -> None:
     from appliance.convert.converter import convert as run  # noqa: PLC0415  (imports torch)
-    from appliance.convert.report_document import report_document  # noqa: PLC0415
+    from appliance.convert.report.report_document import report_document  # noqa: PLC0415
 
     with progress() as advance:
         conversion, packages = run(request, advance, when=_when())

@@ -17,19 +17,19 @@ import psutil
 from appliance.convert.comparison import Comparison, Tolerance
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ExportedModel, Graph
+from appliance.convert.forms.variants import make_variants
 from appliance.convert.licence import check_licence, licence_of_source
 from appliance.convert.offline import caches_in, go_offline
-from appliance.convert.package_writer import require_free_place, write_packages
+from appliance.convert.package.package_writer import require_free_place, write_packages
 from appliance.convert.precision import Form
-from appliance.convert.reading import Reading
-from appliance.convert.report_document import report_document
-from appliance.convert.report_page import report_page
+from appliance.convert.report.report_document import report_document
+from appliance.convert.report.report_page import report_page
 from appliance.convert.request import ConversionRequest
-from appliance.convert.source_kind import SourceKind, source_kind
-from appliance.convert.tolerance_check import refuse_outside
-from appliance.convert.tolerances import tolerance
-from appliance.convert.validation import ReferenceRuns, require_meaningful, validate
-from appliance.convert.variants import make_variants
+from appliance.convert.sources.source_kind import SourceKind, source_kind
+from appliance.convert.validation.reading import Reading
+from appliance.convert.validation.tolerance_check import refuse_outside
+from appliance.convert.validation.tolerances import tolerance
+from appliance.convert.validation.validation import ReferenceRuns, require_meaningful, validate
 
 Advance = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
@@ -96,25 +96,25 @@ def _export(kind: SourceKind, request: ConversionRequest, folder: Path, tell: Te
         case SourceKind.HUGGING_FACE:
             return _export_huggingface(request, folder, tell)
         case SourceKind.ONNX:
-            from appliance.convert.onnx_source import export_onnx as export  # noqa: PLC0415
+            from appliance.convert.sources.onnx_source import export_onnx as export  # noqa: PLC0415
         case SourceKind.TORCH_PROGRAM:
-            from appliance.convert.torch_program_source import export_torch_program as export  # noqa: PLC0415
+            from appliance.convert.sources.torch_program_source import export_torch_program as export  # noqa: PLC0415
         case SourceKind.SCIKIT_LEARN:
-            from appliance.convert.scikit_learn_source import export_scikit_learn as export  # noqa: PLC0415
+            from appliance.convert.sources.scikit_learn_source import export_scikit_learn as export  # noqa: PLC0415
     path = Path(request.source)
     return _Source(export(path, folder, request, tell), _digests(path))
 
 
 def _export_huggingface(request: ConversionRequest, folder: Path, tell: Tell) -> _Source:
-    from appliance.convert.huggingface_source import read_huggingface_source  # noqa: PLC0415
-    from appliance.convert.weights import check_weights  # noqa: PLC0415
+    from appliance.convert.sources.huggingface_source import read_huggingface_source  # noqa: PLC0415
+    from appliance.convert.sources.weights import check_weights  # noqa: PLC0415
 
     source = read_huggingface_source(request.source, request.task, allow_pickle=request.allow_pickle)
     if not source.pickled:
         tell("looking at the weights")
         check_weights(source.weights)
     tell("starting PyTorch and Optimum")
-    from appliance.convert.huggingface_export import export_huggingface  # noqa: PLC0415  (seconds)
+    from appliance.convert.sources.huggingface_export import export_huggingface  # noqa: PLC0415  (seconds)
 
     return _Source(export_huggingface(source, folder, request, tell), source.digests)
 

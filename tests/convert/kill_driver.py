@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
 from tests.convert.real_conversions import PAGES, WHEN, a_leaf_conversion, ignore
 from tests.registry.kill_driver import OperationCounter
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from appliance.convert.metrics import difference
 from appliance.convert.task import Task
+from appliance.convert.validation.metrics import difference
 
 
 def floats(*values):

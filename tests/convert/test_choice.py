@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.convert.choice import CLEARLY_QUICKER, FORMS_FOR, choose, latency_ratio
 from appliance.convert.comparison import Comparison, Difference, Tolerance
+from appliance.convert.forms.choice import CLEARLY_QUICKER, FORMS_FOR, choose, latency_ratio
 from appliance.convert.precision import Form, Target
 from appliance.convert.variant import Latency, Variant
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from appliance.convert.assignment import assign
-from appliance.convert.detection import box_iou
-from appliance.convert.metrics import difference
-from appliance.convert.reading import Reading
 from appliance.convert.task import Task
+from appliance.convert.validation.assignment import assign
+from appliance.convert.validation.detection import box_iou
+from appliance.convert.validation.metrics import difference
+from appliance.convert.validation.reading import Reading
 
 CLASSES = 5
 

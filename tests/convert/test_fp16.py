@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from appliance.convert.fp16 import write_fp16
+from appliance.convert.forms.fp16 import write_fp16
 from tests.convert.forms import DIGITS, answers, digit_images
 from tests.support.onnx_models import scaled, tensor, write_cnn, write_graph
 

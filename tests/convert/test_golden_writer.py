@@ -10,7 +10,7 @@ import pytest
 from appliance.cli.golden import read_golden_samples
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ShapeProfile
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from appliance.convert.samples import Array, Sample
 from appliance.convert.task import Task

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appliance.convert.huggingface_source import HuggingFaceSource, read_huggingface_source
 from appliance.convert.refusal import ConversionRefused, Reason
+from appliance.convert.sources.huggingface_source import HuggingFaceSource, read_huggingface_source
 from appliance.convert.task import Task
 from tests.support.huggingface_files import LFS_POINTER, write_directory, write_json, write_safetensors
 
@@ -357,7 +357,8 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(
 
 def test_looking_imports_no_heavy_library() -> None:
     looking = (
-        "import sys, appliance.convert.huggingface_source, appliance.convert.weights, appliance.convert.licence\n"
+        "import sys, appliance.convert.sources.huggingface_source\n"
+        "import appliance.convert.sources.weights, appliance.convert.licence\n"
         "heavy = {'torch', 'transformers', 'optimum', 'onnx', 'onnxruntime', 'safetensors', 'sklearn'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from appliance.convert.int8 import calibrate, write_int8_cpu, write_int8_dynamic, write_int8_tensorrt
+from appliance.convert.forms.int8 import calibrate, write_int8_cpu, write_int8_dynamic, write_int8_tensorrt
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Sample
 from tests.convert.forms import DIGITS, answers, digit_images, digit_samples, random_samples

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from appliance.convert.latency import measure_latencies
+from appliance.convert.forms.latency import measure_latencies
 from appliance.convert.samples import Batch
 from tests.support.onnx_models import write_mlp
 

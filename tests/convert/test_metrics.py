@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from appliance.convert.comparison import HISTOGRAM_DECADES
-from appliance.convert.metrics import difference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.task import Task
+from appliance.convert.validation.metrics import difference
 
 
 def floats(*values):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
+from appliance.convert.package.scratch import PREFIX, scratch_directory
 from appliance.convert.precision import Form
 from appliance.convert.refusal import ConversionRefused, Reason
-from appliance.convert.scratch import PREFIX, scratch_directory
 from tests.convert.real_conversions import (
     LEAF_FILES,
     PAGES,
@@ -40,7 +40,7 @@ SMALL_DISK_BYTES = 1024 * 1024
 WRITING = """
 import resource, sys
 from pathlib import Path
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
 from appliance.convert.refusal import ConversionRefused
 from tests.convert.real_conversions import PAGES, WHEN, a_leaf_conversion, ignore
 
@@ -57,7 +57,7 @@ INTERRUPTED = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
 from tests.convert.real_conversions import PAGES, WHEN, a_leaf_conversion, ignore
 
 conversion = a_leaf_conversion(Path(sys.argv[1]), Path(sys.argv[2]))

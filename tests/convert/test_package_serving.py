@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.convert.package_writer import write_packages
+from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from tests.cli.conftest import short_directory
 from tests.cli.terminal import Terminal

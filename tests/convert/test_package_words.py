@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.convert.label_file import label_file
-from appliance.convert.processing_words import processing_words
+from appliance.convert.package.label_file import label_file
+from appliance.convert.package.processing_words import processing_words
+from appliance.convert.package.toml_text import inline_table, quoted
 from appliance.convert.refusal import ConversionRefused, Reason
-from appliance.convert.toml_text import inline_table, quoted
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ShapeProfile
-from appliance.convert.package_writer import require_free_place, write_packages
+from appliance.convert.package.package_writer import require_free_place, write_packages
 from appliance.convert.precision import Form
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.errors import Failed

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.convert.bar_chart import Bar, bar_chart
-from appliance.convert.chart_frame import WIDTH, ticks
 from appliance.convert.comparison import HISTOGRAM_DECADES
-from appliance.convert.histogram_chart import ErrorCounts, bin_name, histogram_chart
-from appliance.convert.line_chart import Line, line_chart
-from appliance.convert.markup import element, joined
 from appliance.convert.precision import Form
-from appliance.convert.report_charts import error_figure, latency_figure, size_figure, throughput_figure
-from appliance.convert.report_numbers import cosine_text, error_text, share_text, size_text, three_digits
+from appliance.convert.report.bar_chart import Bar, bar_chart
+from appliance.convert.report.chart_frame import WIDTH, ticks
+from appliance.convert.report.histogram_chart import ErrorCounts, bin_name, histogram_chart
+from appliance.convert.report.line_chart import Line, line_chart
+from appliance.convert.report.markup import element, joined
+from appliance.convert.report.report_charts import error_figure, latency_figure, size_figure, throughput_figure
+from appliance.convert.report.report_numbers import cosine_text, error_text, share_text, size_text, three_digits
 from appliance.convert.variant import Latency, Variant
 from tests.convert.conversions import a_difference, a_variant, all_variants, comparisons
 

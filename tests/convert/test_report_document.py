@@ -6,9 +6,9 @@ import pytest
 
 from appliance.convert.exported_model import Graph, ShapeProfile
 from appliance.convert.precision import Form
-from appliance.convert.report_document import plain, report_document, report_json
+from appliance.convert.report.report_document import plain, report_document, report_json
+from appliance.convert.validation.worst_difference import worst_difference
 from appliance.convert.variant import Latency
-from appliance.convert.worst_difference import worst_difference
 from tests.convert.conversions import (
     a_conversion,
     a_difference,

@@ -9,9 +9,9 @@ import pytest
 from appliance.convert.comparison import Comparison
 from appliance.convert.conversion import Conversion
 from appliance.convert.precision import Form
-from appliance.convert.report_document import report_document
-from appliance.convert.report_page import report_page
-from appliance.convert.report_verdict import METRICS
+from appliance.convert.report.report_document import report_document
+from appliance.convert.report.report_page import report_page
+from appliance.convert.report.report_verdict import METRICS
 from appliance.convert.task import Task
 from tests.convert.conversions import (
     STRICT,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.convert.refusal import ConversionRefused, Reason
-from appliance.convert.source_kind import SourceKind, source_kind
+from appliance.convert.sources.source_kind import SourceKind, source_kind
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 
 from appliance.convert.exported_model import ShapeProfile
-from appliance.convert.fp16 import write_fp16
-from appliance.convert.int8 import calibrate, write_int8_cpu, write_int8_dynamic, write_int8_tensorrt
-from appliance.convert.tensorrt_parser import INSTALL_COMMAND, ParserVerdict, check_tensorrt
+from appliance.convert.forms.fp16 import write_fp16
+from appliance.convert.forms.int8 import calibrate, write_int8_cpu, write_int8_dynamic, write_int8_tensorrt
+from appliance.convert.forms.tensorrt_parser import INSTALL_COMMAND, ParserVerdict, check_tensorrt
 from tests.convert.forms import DIGITS, random_samples
 from tests.support.onnx_models import write_cnn
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.convert.metrics import difference
-from appliance.convert.reading import Reading
 from appliance.convert.task import Task
-from appliance.convert.transcription import edit_distance, read_greedily
+from appliance.convert.validation.metrics import difference
+from appliance.convert.validation.reading import Reading
+from appliance.convert.validation.transcription import edit_distance, read_greedily
 
 texts = st.lists(st.integers(0, 3), max_size=7)
 

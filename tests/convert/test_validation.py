@@ -8,16 +8,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from appliance.convert.batches import make_batches
 from appliance.convert.comparison import HISTOGRAM_DECADES, Comparison, Difference
 from appliance.convert.exported_model import Graph
 from appliance.convert.precision import Form
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Sample
+from appliance.convert.sources.batches import make_batches
 from appliance.convert.task import Task
-from appliance.convert.tolerance_check import refuse_outside, worst_case
-from appliance.convert.tolerances import tolerance
-from appliance.convert.validation import ReferenceRuns, require_meaningful, validate
+from appliance.convert.validation.tolerance_check import refuse_outside, worst_case
+from appliance.convert.validation.tolerances import tolerance
+from appliance.convert.validation.validation import ReferenceRuns, require_meaningful, validate
 from tests.support.onnx_models import write_add_sub, write_mlp
 
 WIDTHS = (16, 32, 32, 10)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from appliance.backends.onnxruntime import open_session
-from appliance.convert.choice import CLEARLY_QUICKER, latency_ratio
 from appliance.convert.comparison import Comparison, Difference, Tolerance
 from appliance.convert.exported_model import ExportedModel, Graph, ShapeProfile
+from appliance.convert.forms.choice import CLEARLY_QUICKER, latency_ratio
+from appliance.convert.forms.variants import forms_for, make_variants
 from appliance.convert.precision import Form, Precision, Target
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Batch
 from appliance.convert.task import Task
-from appliance.convert.variants import forms_for, make_variants
 from appliance.model.identity import ModelName, ModelVersion
 from tests.convert.forms import DIGITS, digit_images, digit_samples, random_samples
 from tests.support.onnx_models import write_cnn, write_identity

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from appliance.convert.refusal import ConversionRefused, Reason
-from appliance.convert.weights import check_weights
+from appliance.convert.sources.weights import check_weights
 from tests.support.huggingface_files import LFS_POINTER, entry, write_raw, write_safetensors
 
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -47,8 +47,8 @@ def test_a_model_saved_and_read_again_stays_in_its_directory(tmp_path: Path) -> 
     scratch, home = tmp_path / "scratch", tmp_path / "home"
     home.mkdir()
     code = f"""
-    from appliance.convert.huggingface_source import read_huggingface_source
-    from appliance.convert.weights import check_weights
+    from appliance.convert.sources.huggingface_source import read_huggingface_source
+    from appliance.convert.sources.weights import check_weights
     sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=50)
     model = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes))
     model.save_pretrained({str(tmp_path / "model")!r}, max_shard_size="20KB")

@@ -1,0 +1,1 @@
+"""What a conversion found out, as one page for people and as JSON."""
