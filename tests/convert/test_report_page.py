@@ -55,7 +55,7 @@ def tree(page: str) -> ET.Element:
 
 
 def style() -> str:
-    return resources.files("appliance.convert").joinpath("report_page.css").read_text(encoding="utf-8")
+    return resources.files("appliance.convert.report").joinpath("report_page.css").read_text(encoding="utf-8")
 
 
 def conversion_of(text: str) -> Conversion:
