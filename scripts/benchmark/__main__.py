@@ -12,6 +12,7 @@ from typing import Any
 from appliance.errors import ApplianceError
 from benchmark import goals, measure, peers, report, soak
 from benchmark.cases import CASES, Case, write_repository
+from benchmark.document import update_document
 from benchmark.installation import install
 from benchmark.load_generator import LoadGenerator
 
@@ -91,7 +92,7 @@ def bench(arguments: argparse.Namespace) -> None:
         if document is None:
             print(section)
         else:
-            report.update_document(document, name, section)
+            update_document(document, name, section)
             say(f"wrote the {name} section of {document}")
     if arguments.json:
         arguments.json.write_text(json.dumps(readings, default=dataclasses.asdict, indent=2) + "\n")

@@ -21,13 +21,6 @@ from benchmark.peers import PACED_ECHO
 from benchmark.soak import MEGABYTE, SoakResult
 
 LOAD, SOAK = "load", "soak"
-PREFACE = """\
-# Benchmarks
-
-Written by `scripts/bench --all`; do not edit. Every peer ran in the same run on the same machine as the daemon:
-compare columns, not this page with another machine's. On a machine with few cores the load generator takes its part
-of the CPU, so requests per second are what server and clients reach together; CPU per request is the server's alone.
-"""
 PEERS = """\
 * **daemon**: the model served by `appliance serve`, one process for the models of all cases
 * **echo**: a bare grpc.aio server that answers every request with constant bytes of the right size
@@ -112,17 +105,6 @@ def goal_table(goals: Sequence[Goal]) -> str:
         for goal in goals
     ]
     return "\n".join(["| case | value | target | found | |", "| --- | --- | --- | --- | --- |", *rows])
-
-
-def update_document(document: Path, name: str, section: str) -> None:
-    """Put one section into the document, in place of its former text."""
-    text = document.read_text() if document.exists() else PREFACE
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    block = f"{begin}\n{section}\n{end}\n"
-    pattern = re.compile(rf"{re.escape(begin)}.*{re.escape(end)}\n", re.DOTALL)
-    found = pattern.search(text)
-    text = text[: found.start()] + block + text[found.end() :] if found else f"{text}\n{block}"
-    document.write_text(text)
 
 
 def _case_part(case: Case, result: CaseResult) -> str:

@@ -103,7 +103,11 @@ def _single_graph(
     reference = model_reference(model, list(signature.outputs), pooling)
     samples = inputs.samples(signature.inputs)
     rules = ShapeRules(
-        request.max_batch_size, inputs.max_length, _pad_token(model.config), batched=_batched(signature)
+        request.max_batch_size,
+        inputs.max_length,
+        _pad_token(model.config),
+        batched=_batched(signature),
+        one_picture_size=inputs.has_one_picture_size(),
     )
     shapes = find_shapes(file, signature, samples, reference, rules)
     clean(file, shapes.fixed)

@@ -50,6 +50,14 @@ class InputSource:
         samples = [_joined([column[row] for column in columns]) for row in range(min(map(len, columns)))]
         return [Sample(sample.name, _exactly(sample.inputs, inputs)) for sample in samples]
 
+    def has_one_picture_size(self) -> bool:
+        """Say whether the image processor makes pictures of one size, whatever their own; False without one."""
+        if self.processors.image is None:
+            return False
+        tall, wide = made_pictures(1, 200, 300)[0], made_pictures(1, 300, 200)[0]
+        made = [self.processors.image(images=each, return_tensors="np")["pixel_values"] for each in (tall, wide)]
+        return bool(made[0].shape == made[1].shape)
+
 
 def _pictures(source: InputSource, inputs: Mapping[str, tuple[int | str, ...]]) -> list[Sample]:
     own = read_pictures(source.folder, OWN_SAMPLES) if source.folder else None
@@ -58,11 +66,15 @@ def _pictures(source: InputSource, inputs: Mapping[str, tuple[int | str, ...]]) 
 
 
 def _pixels(source: InputSource, picture: Any, shape: Sequence[int | str]) -> Arrays:
+    channels = _channels(source.config, shape)
+    if channels == 1:
+        picture = picture.convert("L").convert("RGB")
     if source.processors.image is not None:
         found = source.processors.image(images=picture, return_tensors="np")
-        return {name: np.asarray(array) for name, array in found.items()}
+        arrays = {name: np.asarray(array) for name, array in found.items()}
+        # Image processors make three channels; of a grey picture they are equal.
+        return arrays | {"pixel_values": arrays["pixel_values"][:, :channels]}
     height, width = _picture_size(source.config, shape)
-    channels = _channels(source.config, shape)
     pixels = np.asarray(picture.resize((width, height)), dtype=np.float32) / 127.5 - 1
     chosen = pixels[:, :, :1] if channels == 1 else np.resize(pixels, (height, width, channels))
     return {"pixel_values": np.ascontiguousarray(chosen.transpose(2, 0, 1)[None])}

@@ -31,6 +31,7 @@ class ShapeRules:
     max_tokens: int
     pad_token: int
     batched: bool = True  # all inputs and outputs have the same batch axis
+    one_picture_size: bool = False  # the image processor makes no other: others may run, but were never meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _other_sizes(signature: GraphSignature, sample: Sample, rules: ShapeRules) -
     found = []
     if "input_ids" in sample.inputs and _is_free(signature.inputs["input_ids"], 1):
         found.append(_with_length(sample, rules.max_tokens))
-    if _PICTURES in sample.inputs and _is_free(signature.inputs[_PICTURES], 2):
+    if _PICTURES in sample.inputs and _is_free(signature.inputs[_PICTURES], 2) and not rules.one_picture_size:
         found.append(_with_larger_picture(sample))
     if _WAVES in sample.inputs and sample.inputs[_WAVES].ndim == _RANK_OF_WAVES:
         shorter = sample.inputs[_WAVES][:, : sample.inputs[_WAVES].shape[1] * 3 // 4]

@@ -1,0 +1,1 @@
+"""Training a small image classifier on one's own pictures."""

@@ -1,0 +1,65 @@
+"""The command: scripts/finetune-digits --out DIR [--data DIR] [--base DIR] [--epochs N]."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from appliance.convert.offline import go_offline
+from appliance.errors import ApplianceError, InvalidInput
+
+EPOCHS = 30
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/finetune-digits",
+        description="Train a small residual network on pictures; write a Hugging Face directory.",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the directory to write; sample pictures in OUT/samples"
+    )
+    parser.add_argument("--data", type=Path, help="your own pictures, one folder for each class (default: digits)")
+    parser.add_argument(
+        "--base", type=Path, help="go on from the weights of such a directory (default: from nothing)"
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"passes over the pictures ({EPOCHS})")
+    arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs: expected 1 or more")
+    return arguments
+
+
+def finetune(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists():
+        raise InvalidInput(f"{arguments.out} is there already", hint="name another directory with --out")
+    go_offline()
+    from finetune import data, directory, training  # noqa: PLC0415  (torch, once there is no network)
+
+    pictures = data.read_folders(arguments.data) if arguments.data else data.digits()
+    print(f"{len(pictures.train)} pictures to learn from, {len(pictures.test)} to measure with", file=sys.stderr)
+    model = training.start(len(pictures.classes), arguments.base)
+    training.train(
+        model, pictures.train, arguments.epochs, tell=lambda text: print(text, file=sys.stderr, flush=True)
+    )
+    accuracy = training.accuracy(model, pictures.test)
+    directory.write(arguments.out, model, pictures, accuracy)
+    print(f"accuracy on the {len(pictures.test)} test pictures: {accuracy:.2%}")
+    print(f"next: .venv-convert/bin/appliance convert {arguments.out} --samples {arguments.out}/samples "
+          f"--licence Apache-2.0 --out packages/{arguments.out.name}", file=sys.stderr)  # fmt: skip
+
+
+def main() -> int:
+    try:
+        finetune(parse_arguments())
+    except ApplianceError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        print(f"next: {error.hint}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Training on one's own pictures, and what comes of it: a package that answers."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.convert.with_torch.commands import ROOT, convert, run
+from tests.support.daemon import DaemonProcess
+
+pytestmark = pytest.mark.slow
+
+
+def finetune(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "finetune", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.fixture
+def stripes(tmp_path):
+    """Two classes of pictures that are easy to tell apart: stripes across and stripes down."""
+    random = np.random.default_rng(5)
+    for name, axis in (("across", 0), ("down", 1)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(24):
+            wave = 127 + 100 * np.sin(np.arange(16) * random.uniform(1.0, 2.0) + random.uniform(0, 6))
+            pixels = np.repeat(np.expand_dims(wave, 1 - axis), 16, axis=1 - axis)
+            Image.fromarray((pixels + random.normal(0, 5, (16, 16))).clip(0, 255).astype(np.uint8)).save(
+                tmp_path / "pictures" / name / f"{number}.png"
+            )
+    return tmp_path / "pictures"
+
+
+def test_digits_are_learnt_converted_and_read_from_a_picture(tmp_path):
+    trained = finetune("--out", tmp_path / "digits", "--epochs", 8)
+    assert trained.returncode == 0, trained.stderr
+
+    samples = ("--samples", str(tmp_path / "digits" / "samples"), "--licence", "Apache-2.0")
+    document = convert(tmp_path / "digits", tmp_path / "packages" / "digits", *samples)
+
+    assert float(trained.stdout.split()[-1].rstrip("%")) > 97
+    assert document["samples_are_real"] is True
+    assert document["model"]["labels"] == list("0123456789")
+    # The processor makes pictures of one size, so the graph takes no other, though the network would.
+    assert set(document["graphs"][0]["profiles"]["pixel_values"]["max"][2:]) == {32}
+    picture = min((tmp_path / "digits" / "samples").glob("*-7.png"))
+    with DaemonProcess(tmp_path / "packages") as daemon:
+        answer = run("infer", "digits", "--input", f"pixel_values={picture}", "--address", daemon.address, "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["outputs"][0]["classes"][0][0]["label"] == "7"
+
+
+def test_the_same_pictures_give_the_same_weights(stripes, tmp_path):
+    for name in ("one", "two"):
+        assert finetune("--out", tmp_path / name, "--data", stripes, "--epochs", 3).returncode == 0
+
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
+        tmp_path / "two" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_own_pictures_are_learnt_and_training_goes_on_from_a_base(stripes, tmp_path):
+    first = finetune("--out", tmp_path / "base", "--data", stripes, "--epochs", 12)
+    second = finetune("--out", tmp_path / "more", "--data", stripes, "--epochs", 4, "--base", tmp_path / "base")
+
+    assert second.returncode == 0, second.stderr
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["id2label"] == {"0": "across", "1": "down"}
+    assert float(second.stdout.split()[-1].rstrip("%")) == 100, first.stdout
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda folder: (folder / "down").rename(folder.parent / "gone"), "expected one for each class"),
+        (lambda folder: [path.unlink() for path in list((folder / "down").iterdir())[3:]], "expected at least 4"),
+        (lambda folder: (folder / "down" / "0.png").write_text("no picture"), "cannot be read"),
+    ],
+)
+def test_pictures_that_cannot_be_learnt_are_refused(stripes, tmp_path, prepare, words):
+    prepare(stripes)
+
+    result = finetune("--out", tmp_path / "model", "--data", stripes)
+
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "next: " in result.stderr
+    assert not (tmp_path / "model").exists()
