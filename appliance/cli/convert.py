@@ -5,19 +5,21 @@ import importlib.util
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from appliance.cli.exit_codes import WrongUsage
 from appliance.cli.options import JsonOption
 from appliance.cli.output import format_size, print_json, print_table, print_text, progress, say
-from appliance.convert.conversion import Conversion
 from appliance.convert.precision import Precision, Target
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.task import Task
 from appliance.model.identity import parse_model_name, parse_model_version
+
+if TYPE_CHECKING:
+    from appliance.convert.conversion import Conversion
 
 TASKS = ", ".join(task.value for task in Task)
 _NEEDED = ("torch", "transformers", "optimum", "onnx")
@@ -117,7 +119,7 @@ def _convert(request: ConversionRequest, *, as_json: bool) -> None:
     say(f"next: appliance models add {' '.join(map(str, packages))}")
 
 
-def _show(conversion: Conversion) -> None:
+def _show(conversion: "Conversion") -> None:
     print_text(f"{conversion.request.name}: {conversion.exported.architecture}, {conversion.exported.task.value}")
     rows = []
     for variant in conversion.variants:
