@@ -1,4 +1,4 @@
-"""The page can be read: in colour and without, in dark rooms, on paper, on a phone, and by those who cannot see it."""
+"""The page can be read: in colour and without, in dark rooms, on paper, on a phone, and by ear."""
 
 import re
 from importlib import resources
