@@ -106,15 +106,15 @@ def table(converted: Converted) -> str:
 
 
 def _row(variant: Mapping[str, Any], accuracy: Mapping[str, float]) -> str:
-    found = [comparison["difference"] for comparison in variant["comparisons"]]
+    worst = variant["worst"] or dict.fromkeys(("relative_error", "cosine", "agreement"), float("nan"))
     latencies = {latency["batch_size"]: latency["median_ms"] for latency in variant["latencies"]}
     cells: Sequence[str] = (
         variant["form"],
         f"{variant['size_bytes'] / 1e6:.2f} MB",
         f"{latencies[1]:.2f} ms" if 1 in latencies else "",
-        f"{max((each['relative_error'] for each in found), default=0):.1e}",
-        f"{min((each['cosine'] for each in found), default=0):.4f}",
-        f"{min((each['agreement'] for each in found), default=0):.3f}",
+        f"{worst['relative_error']:.1e}",
+        f"{worst['cosine']:.4f}",
+        f"{worst['agreement']:.3f}",
         f"{accuracy[variant['form']]:.2%}" if variant["form"] in accuracy else "",
         "chosen" if variant["chosen"] else variant["verdict"],
     )

@@ -81,14 +81,14 @@ def test_the_served_model_answers_as_pytorch_does(channel, tokenizer, source):
 
 
 @pytest.mark.parametrize(
-    ("question", "sentence"),
+    ("question", "answer"),
     [
-        ("Does it send my data to anyone?", "phones home"),
-        ("How do I put a model of mine onto the box?", "add"),
-        ("Which protocol do clients speak?", "protocol"),
+        ("Does it send my data to anyone?", r"phones home|telemetry|leaves the premises"),
+        ("How do I put a model of mine onto the box?", r"own model|from the registry"),
+        ("Which protocol do clients speak?", r"protocol"),
     ],
 )
-def test_it_finds_the_sentence_of_the_readme_that_answers_a_question(channel, tokenizer, question, sentence):
+def test_it_finds_the_sentence_of_the_readme_that_answers_a_question(channel, tokenizer, question, answer):
     text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     sentences = [found for found in re.split(r"(?<=[.:;])\s+|\n[\n*#]+", text) if len(found.split()) > 3]
     embeddings = np.concatenate(
@@ -96,10 +96,10 @@ def test_it_finds_the_sentence_of_the_readme_that_answers_a_question(channel, to
     )
     (query,) = served(channel, tokenizer, [question])
 
-    nearest = [sentences[index] for index in np.argsort(embeddings @ query)[::-1][:5]]
+    nearest = [sentences[index] for index in np.argsort(embeddings @ query)[::-1][:3]]
 
     assert len(sentences) > 40
-    assert any(sentence in found for found in nearest), nearest
+    assert any(re.search(answer, found) for found in nearest), nearest
 
 
 @pytest.mark.root
