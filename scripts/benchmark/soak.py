@@ -17,6 +17,7 @@ from benchmark.load_generator import LoadGenerator
 from benchmark.server_process import ServerProcess
 
 CONCURRENCY = 16
+READINGS = 7
 SETTLE_S = 2.0
 MEGABYTE = 1_000_000
 
@@ -67,13 +68,13 @@ def soak(
             say("soak: warm-up")
             _requests(generator, daemon, effort.requests // 10)
             _reloads(daemon, CNN, effort.reloads // 10)
-            warm = _settled_rss(daemon)
+            warm = _typical_rss(daemon)
             say(f"soak: {effort.requests} requests, from {warm / MEGABYTE:.1f} MB")
             _requests(generator, daemon, effort.requests)
             after_requests = _settled_rss(daemon)
             say(f"soak: {effort.reloads} unload/load cycles, from {after_requests / MEGABYTE:.1f} MB")
             _reloads(daemon, CNN, effort.reloads)
-            after_reloads = _settled_rss(daemon)
+            after_reloads = _typical_rss(daemon)
     idle, starts = _starts(shipped_models, effort.starts, say)
     return SoakResult(effort.requests, effort.reloads, warm, after_requests, after_reloads, idle, starts)
 
@@ -100,6 +101,15 @@ def _infer(client: tritonclient.InferenceServerClient, model: BenchModel) -> Non
     tensor = tritonclient.InferInput(name, [1, *model.input_dims], "FP32")
     tensor.set_data_from_numpy(np.zeros((1, *model.input_dims), dtype=np.float32))
     client.infer(model.name, [tensor])
+
+
+def _typical_rss(daemon: ServerProcess) -> int:
+    """Median over some more reloads: what one of them leaves depends on the thread that it happened to run on."""
+    readings = []
+    for _ in range(READINGS):
+        _reloads(daemon, CNN, 1)
+        readings.append(_settled_rss(daemon))
+    return round(median(readings))
 
 
 def _settled_rss(daemon: ServerProcess) -> int:
