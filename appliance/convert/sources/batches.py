@@ -35,6 +35,8 @@ def describe(inputs: Mapping[str, Array]) -> str:
 
 
 def _joined(arrays: Sequence[Array], padding: int) -> Array:
+    if len(arrays) == 1:  # it may have no axis to join on
+        return arrays[0]
     longest = tuple(max(array.shape[axis] for array in arrays) for axis in range(1, arrays[0].ndim))
     padded = [
         np.pad(

@@ -17,7 +17,7 @@ from appliance.convert.exported_model import ExportedModel, Reference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
-from appliance.convert.sources.graph_file import clean, write_graph
+from appliance.convert.sources.graph_file import GraphSignature, clean, read_signature, write_graph
 from appliance.convert.sources.tensor_graph import tensor_graph
 from appliance.convert.sources.tensor_samples import TensorInput, tensor_samples
 from appliance.convert.task import Task
@@ -46,7 +46,7 @@ def export_onnx(path: Path, folder: Path, request: ConversionRequest, tell: Tell
     file = folder / "model.onnx"
     write_graph(onnx.load(path), file)
     clean(file)
-    inputs = _inputs(signature)
+    inputs = _inputs(signature, read_signature(file))
     samples = tensor_samples(inputs, request.samples)
     calibration = tensor_samples(inputs, request.calibration) if request.calibration else []
     return ExportedModel(
@@ -62,8 +62,8 @@ def export_onnx(path: Path, folder: Path, request: ConversionRequest, tell: Tell
     )
 
 
-def _inputs(signature: ModelSignature) -> list[TensorInput]:
-    return [TensorInput(tensor.name, tensor.datatype.numpy, tuple(tensor.shape[1:])) for tensor in signature.inputs]
+def _inputs(signature: ModelSignature, shapes: GraphSignature) -> list[TensorInput]:
+    return [TensorInput(each.name, each.datatype.numpy, shapes.inputs[each.name]) for each in signature.inputs]
 
 
 def _reference(path: Path) -> Reference:

@@ -47,7 +47,7 @@ def export_scikit_learn(path: Path, folder: Path, request: ConversionRequest, te
     file = folder / "model.onnx"
     tell("exporting to ONNX")
     outputs = _export(model, file)
-    inputs = [TensorInput(INPUT, np.float32, (model.n_features_in_,))]
+    inputs = [TensorInput(INPUT, np.float32, ("batch", model.n_features_in_))]
     ranges = {INPUT: feature_ranges(model)}
     samples = tensor_samples(inputs, request.samples, ranges)
     calibration = tensor_samples(inputs, request.calibration, ranges) if request.calibration else []

@@ -144,6 +144,9 @@ def _profiles(
     profiles = {}
     most = rules.max_batch_size
     for name, dims in signature.inputs.items():
+        if not dims:
+            profiles[name] = ShapeProfile((), (), ())
+            continue
         shapes = [sample.inputs[name].shape for sample in samples] + [batch.inputs[name].shape for batch in tried]
         axes = list(zip(*shapes, strict=True))[1:]
         smallest, largest = [min(axis) for axis in axes], [max(axis) for axis in axes]

@@ -1,7 +1,7 @@
 """Inputs for models that take arrays as they are: rows of the person's own files, or made numbers.
 
-A folder holds `*.npz` (one sample each: input name -> array without the batch axis), or, for a model with one input,
-`*.npy` and `*.csv` whose rows are samples.
+A folder holds `*.npz` (one sample each: input name -> array, without the batch axis where there is one), or, for a
+model with one input, `*.npy` and `*.csv` whose rows are samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array, Sample
+from appliance.convert.sources.graph_file import Dim
 
 SAMPLES = 16  # made ones
 _OWN_SAMPLES = 256  # read at most
@@ -25,11 +26,21 @@ _SEED = 20240601
 
 @dataclass(frozen=True, slots=True)
 class TensorInput:
-    """One input. shape: without the batch axis, -1 where it varies."""
+    """One input. shape: complete; an axis that varies has the name that the graph gives it."""
 
     name: str
     dtype: npt.DTypeLike
-    shape: tuple[int, ...]
+    shape: tuple[Dim, ...]
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether axis 0 is the batch."""
+        return bool(self.shape) and isinstance(self.shape[0], str)
+
+    @property
+    def row(self) -> tuple[Dim, ...]:
+        """Shape of one sample as people bring it."""
+        return self.shape[1:] if self.has_batch else self.shape
 
 
 def tensor_samples(
@@ -43,19 +54,28 @@ def tensor_samples(
 
 def _made(inputs: Sequence[TensorInput], number: int, ranges: Mapping[str, tuple[Array, Array]]) -> Sample:
     random = np.random.default_rng(_SEED + number)
-    return Sample(f"made-{number}", {each.name: _values(each, random, ranges.get(each.name)) for each in inputs})
+    batches = {each.shape[0] for each in inputs if each.has_batch}  # the same name elsewhere is the same size
+
+    def size(dim: Dim) -> int:
+        return dim if isinstance(dim, int) else 1 if dim in batches else _UNKNOWN_AXIS
+
+    return Sample(
+        f"made-{number}",
+        {each.name: _values(each, tuple(map(size, each.shape)), random, ranges.get(each.name)) for each in inputs},
+    )
 
 
-def _values(wanted: TensorInput, random: np.random.Generator, limits: tuple[Array, Array] | None) -> Array:
-    shape = (1, *(size if size >= 0 else _UNKNOWN_AXIS for size in wanted.shape))
+def _values(
+    wanted: TensorInput, shape: tuple[int, ...], random: np.random.Generator, limits: tuple[Array, Array] | None
+) -> Array:
     dtype = np.dtype(wanted.dtype)
     if dtype.kind == "f":
         lowest, highest = limits if limits is not None else (np.zeros(()), np.ones(()))
-        return (lowest + random.random(shape) * (highest - lowest)).astype(dtype)
+        return np.asarray(lowest + random.random(shape) * (highest - lowest)).astype(dtype)
     if dtype.kind == "b":
-        return random.integers(2, size=shape).astype(dtype)
+        return np.asarray(random.integers(2, size=shape)).astype(dtype)
     if dtype.kind in "iu":
-        return random.integers(_LARGEST_INTEGER, size=shape).astype(dtype)
+        return np.asarray(random.integers(_LARGEST_INTEGER, size=shape)).astype(dtype)
     raise _refused(f"input '{wanted.name}' takes {dtype}, for which nothing can be made")
 
 
@@ -100,14 +120,15 @@ def _from_archive(path: Path, inputs: Sequence[TensorInput]) -> dict[str, Array]
 
 def _fitting(path: Path, values: Any, wanted: TensorInput) -> Array:
     shape = np.shape(values)
-    fits = len(shape) == len(wanted.shape) and all(
-        expected in (-1, found) for found, expected in zip(shape, wanted.shape, strict=True)
+    fits = len(shape) == len(wanted.row) and all(
+        isinstance(expected, str) or expected == found for found, expected in zip(shape, wanted.row, strict=True)
     )
     if not fits:
         raise _refused(
-            f"{path}: a row for input '{wanted.name}' has shape {list(shape)}, expected {list(wanted.shape)}"
+            f"{path}: a row for input '{wanted.name}' has shape {list(shape)}, expected {list(wanted.row)}"
         )
-    array = np.asarray(values).astype(wanted.dtype)[None]
+    array = np.asarray(values).astype(wanted.dtype)
+    array = array[None] if wanted.has_batch else array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _refused(f"{path} holds NaN or infinity, expected finite values")
     return array

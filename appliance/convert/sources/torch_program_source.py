@@ -20,7 +20,7 @@ from appliance.convert.exported_model import ExportedModel, Reference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
-from appliance.convert.sources.graph_file import clean
+from appliance.convert.sources.graph_file import Dim, clean
 from appliance.convert.sources.tensor_graph import tensor_graph
 from appliance.convert.sources.tensor_samples import TensorInput, tensor_samples
 from appliance.convert.task import Task
@@ -97,8 +97,8 @@ def _dtype(dtype: Any) -> Any:
     return np.dtype(str(dtype).removeprefix("torch."))
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    return tuple(size if isinstance(size, int) else -1 for size in shape[1:])
+def _shape(shape: Any) -> tuple[Dim, ...]:
+    return tuple(size if isinstance(size, int) else str(size) for size in shape)
 
 
 def _reference(program: Any, outputs: list[str]) -> Reference:

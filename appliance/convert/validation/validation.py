@@ -33,10 +33,10 @@ class ReferenceRuns:
         self._outputs: dict[tuple[str, int], Mapping[str, Array]] = {}
 
     def outputs(self, graph: Graph, number: int) -> Mapping[str, Array]:
-        """Return what the source gives for batch `number` of the graph."""
+        """Return what the source gives for batch `number` of the graph. Raises ConversionRefused if it cannot run."""
         key = (graph.name, number)
         if key not in self._outputs:
-            self._outputs[key] = graph.reference(graph.batches[number].inputs)
+            self._outputs[key] = _run_source(graph, graph.batches[number])
         return self._outputs[key]
 
 
@@ -110,6 +110,20 @@ def _run(session: Any, graph: Graph, batch: Batch) -> dict[str, Array]:
             Reason.OUT_OF_TOLERANCE,
             f"{graph.name}, {batch.case}: the source computes this, ONNX Runtime does not: {short_reason(error)}",
             hint="convert again with samples of one shape: --samples DIR",
+        ) from error
+
+
+def _run_source(graph: Graph, batch: Batch) -> Mapping[str, Array]:
+    try:
+        return graph.reference(batch.inputs)
+    except ConversionRefused:
+        raise
+    except Exception as error:  # sources are computed by several libraries, which raise anything
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ConversionRefused(
+            Reason.SAMPLES,
+            f"the source itself cannot compute {batch.case}: {said}",
+            hint="bring inputs of shapes that it takes: appliance convert ... --samples DIR",
         ) from error
 
 

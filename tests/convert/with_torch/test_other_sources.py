@@ -1,5 +1,6 @@
 """Plain ONNX files, torch.export programs and scikit-learn models as sources, through the command."""
 
+import importlib.util
 import json
 import pickle
 from pathlib import Path
@@ -198,3 +199,34 @@ def test_samples_that_do_not_fit_are_refused(tmp_path, file, content, words):
 
     assert result.returncode == Reason.SAMPLES.value, result.stderr
     assert words in " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def silero():
+    """A voice detector with state: one input without axes, one whose axis 0 is not the batch."""
+    package = importlib.util.find_spec("silero_vad")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "data" / "silero_vad.onnx"
+
+
+def test_a_stateful_model_converts_on_real_inputs(silero, tmp_path):
+    (tmp_path / "samples").mkdir()
+    random = np.random.default_rng(11)
+    for number in range(3):
+        sound = np.sin(np.arange(576) * random.uniform(0.05, 0.3)).astype(np.float32)
+        state = np.zeros((2, 1, 128), np.float32)
+        np.savez(tmp_path / "samples" / f"{number}.npz", input=sound, state=state, sr=np.int64(16000))
+
+    document = convert(silero, tmp_path / "vad", *MIT, "--samples", str(tmp_path / "samples"))
+
+    assert document["validation"]["within_tolerance"] is True
+    assert "max_batch_size = 0" in (tmp_path / "vad" / "model.toml").read_text()
+
+
+def test_a_model_that_made_inputs_do_not_fit_asks_for_real_ones(silero, tmp_path):
+    result = run("convert", str(silero), "--out", str(tmp_path / "vad"), *MIT)
+
+    assert result.returncode == Reason.SAMPLES.value
+    assert "--samples" in result.stderr
+    assert "Traceback" not in result.stderr
