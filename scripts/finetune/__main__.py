@@ -45,7 +45,7 @@ def finetune(arguments: argparse.Namespace) -> None:
     directory.write(arguments.out, model, pictures, accuracy)
     print(f"accuracy on the {len(pictures.test)} test pictures: {accuracy:.2%}")
     print(f"next: .venv-convert/bin/appliance convert {arguments.out} --samples {arguments.out}/samples "
-          f"--licence Apache-2.0 --out packages/{arguments.out.name}", file=sys.stderr)  # fmt: skip
+          f"--licence Apache-2.0 --out build/packages/{arguments.out.name}", file=sys.stderr)  # fmt: skip
 
 
 def main() -> int:
