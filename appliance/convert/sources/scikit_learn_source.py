@@ -5,7 +5,7 @@ ONNX graph computes in FP32 what scikit-learn computes in FP64: the comparison t
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from appliance.convert.exported_model import ExportedModel, Reference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
-from appliance.convert.sources.graph_file import clean, write_graph
+from appliance.convert.sources.feature_ranges import feature_ranges, parts
+from appliance.convert.sources.graph_file import clean, read_signature, write_graph
 from appliance.convert.sources.tensor_graph import tensor_graph
 from appliance.convert.sources.tensor_samples import TensorInput, tensor_samples
 from appliance.convert.task import Task
@@ -44,6 +45,7 @@ def export_scikit_learn(path: Path, folder: Path, request: ConversionRequest, te
         )
     tell("loading the scikit-learn model")
     model = _load(path)
+    _refuse_answers(path, model)
     file = folder / "model.onnx"
     tell("exporting to ONNX")
     outputs = _export(model, file)
@@ -55,7 +57,7 @@ def export_scikit_learn(path: Path, folder: Path, request: ConversionRequest, te
     return ExportedModel(
         task=request.task or Task.TENSORS,
         architecture=_architecture(model),
-        graphs=[tensor_graph(file, _reference(model, outputs), samples, calibration, request)],
+        graphs=[tensor_graph(file, _reference(model, file, outputs), samples, calibration, request, tell)],
         labels=labels if PROBABILITIES in outputs else (),
         label_output=PROBABILITIES if PROBABILITIES in outputs else "",
         samples_are_real=request.samples is not None,
@@ -63,40 +65,6 @@ def export_scikit_learn(path: Path, folder: Path, request: ConversionRequest, te
         processor_files=(),
         tool_versions={name: metadata.version(name) for name in _TOOLS},
     )
-
-
-def feature_ranges(model: Any) -> tuple[Array, Array]:
-    """Where the features of the training data lay, as far as the model remembers; else -3 to 3."""
-    count = model.n_features_in_
-    for part in _parts(model):
-        if hasattr(part, "data_min_"):
-            return part.data_min_, part.data_max_
-        if getattr(part, "mean_", None) is not None and getattr(part, "scale_", None) is not None:
-            return part.mean_ - 3 * part.scale_, part.mean_ + 3 * part.scale_
-        if hasattr(part, "support_vectors_") and part.support_vectors_.shape[1] == count:
-            return part.support_vectors_.min(axis=0), part.support_vectors_.max(axis=0)
-        if (limits := _thresholds(part, count)) is not None:
-            return limits
-    return np.full(count, -3.0), np.full(count, 3.0)
-
-
-def _thresholds(part: Any, count: int) -> tuple[Array, Array] | None:
-    """From the splits of trees: lowest and highest, with a margin beyond them."""
-    trees = [tree.tree_ for tree in np.ravel(getattr(part, "estimators_", [])) if hasattr(tree, "tree_")]
-    if not trees:
-        return None
-    features = np.concatenate([tree.feature for tree in trees])
-    thresholds = np.concatenate([tree.threshold for tree in trees])
-    lowest, highest = np.zeros(count), np.ones(count)
-    for feature in range(count):
-        own = thresholds[features == feature]
-        if len(own):
-            lowest[feature], highest[feature] = own.min() - 1, own.max() + 1
-    return lowest, highest
-
-
-def _parts(model: Any) -> list[Any]:
-    return [part for _, part in model.steps] if hasattr(model, "steps") else [model]
 
 
 def _load(path: Path) -> Any:
@@ -126,33 +94,54 @@ def _load(path: Path) -> Any:
     return model
 
 
+def _refuse_answers(path: Path, model: Any) -> None:
+    """An ONNX classifier gives one label for each row, and its labels are whole numbers or texts."""
+    classes = getattr(model, "classes_", None)
+    if classes is None:
+        return
+    if isinstance(classes, list) or np.ndim(_predict(model, np.zeros((1, model.n_features_in_)))) > 1:
+        found = "predicts several labels for each row, expected one"
+    elif np.asarray(classes).dtype.kind == "f" and np.any(np.asarray(classes) % 1):
+        found = f"has the classes {', '.join(map(str, classes[:5]))}, expected texts or whole numbers"
+    else:
+        return
+    raise ConversionRefused(
+        Reason.UNSUPPORTED_ARCHITECTURE,
+        f"{path.name} {found}",
+        hint="train one classifier for each label, with texts or whole numbers as its classes, and convert each",
+    )
+
+
 def _export(model: Any, file: Path) -> tuple[str, ...]:
     is_classifier = hasattr(model, "classes_")
     options = {id(model): {"zipmap": False}} if is_classifier else None
     try:
-        graph = to_onnx(
-            model,
-            initial_types=[(INPUT, FloatTensorType([None, model.n_features_in_]))],
-            options=options,
-            target_opset={"": OPSET, "ai.onnx.ml": 3},
-        )
+        with warnings.catch_warnings():
+            # skl2onnx reads them of every SVC, whether it has probabilities or not
+            warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
+            graph = to_onnx(
+                model,
+                initial_types=[(INPUT, FloatTensorType([None, model.n_features_in_]))],
+                options=options,
+                target_opset={"": OPSET, "ai.onnx.ml": 3},
+            )
     except Exception as error:  # skl2onnx raises anything
         raise ConversionRefused(
             Reason.UNSUPPORTED_ARCHITECTURE,
             f"skl2onnx cannot export {_architecture(model)}: {_first_line(error)}",
             hint="replace the part that it names; pipelines of scikit-learn's own estimators convert",
         ) from error
-    wanted = _outputs(model)
+    wanted = _outputs(model, [value.name for value in graph.graph.output])
     _keep_outputs(graph.graph, wanted)
     write_graph(graph, file)
     clean(file)
     return wanted
 
 
-def _outputs(model: Any) -> tuple[str, ...]:
-    if not hasattr(model, "classes_"):
+def _outputs(model: Any, found: Sequence[str]) -> tuple[str, ...]:
+    if LABEL not in found:
         return (VALUE,)
-    # Without predict_proba the graph's second output holds scores that scikit-learn spells in another way.
+    # What skl2onnx gives beside the label in other cases are scores that scikit-learn spells in another way.
     return (LABEL, PROBABILITIES) if hasattr(model, "predict_proba") else (LABEL,)
 
 
@@ -170,23 +159,35 @@ def _keep_outputs(graph: Any, wanted: tuple[str, ...]) -> None:
             value.CopyFrom(onnx.helper.make_tensor_value_info(LABEL, value.type.tensor_type.elem_type, ["batch"]))
 
 
-def _reference(model: Any, outputs: tuple[str, ...]) -> Reference:
+def _reference(model: Any, file: Path, outputs: tuple[str, ...]) -> Reference:
+    rank_of_label = len(read_signature(file).outputs.get(LABEL, ()))
+
     def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         features = inputs[INPUT].astype(np.float64)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "X does not have valid feature names")
-            found = {LABEL: model.predict(features)}
-            if PROBABILITIES in outputs:
-                found[PROBABILITIES] = model.predict_proba(features).astype(np.float32)
+        found = _predict(model, features)
         if VALUE in outputs:
-            return {VALUE: found[LABEL].reshape(len(features), -1).astype(np.float32)}
-        return found
+            return {VALUE: found.reshape(len(features), -1).astype(np.float32)}
+        answer = {LABEL: _whole_or_text(found).reshape((-1, 1)[:rank_of_label])}
+        if PROBABILITIES in outputs:
+            answer[PROBABILITIES] = _predict(model, features, "predict_proba").astype(np.float32)
+        return answer
 
     return run
 
 
+def _predict(model: Any, features: Array, method: str = "predict") -> Array:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        return np.asarray(getattr(model, method)(features))
+
+
+def _whole_or_text(labels: Array) -> Array:
+    """ONNX has 64-bit integers for labels that scikit-learn keeps as floats, booleans or smaller integers."""
+    return labels.astype(np.int64) if labels.dtype.kind in "fbiu" else labels
+
+
 def _architecture(model: Any) -> str:
-    names = [type(part).__name__ for part in _parts(model)]
+    names = [type(part).__name__ for part in parts(model)]
     return f"Pipeline({', '.join(names)})" if hasattr(model, "steps") else names[0]
 
 

@@ -1,26 +1,29 @@
 """A program saved by torch.export as a source.
 
-torch.export.load unpickles parts of the archive with weights_only=False (torch.export.pt2_archive), so a .pt2 can
-run code: it is opened only for somebody who says that its makers are trusted.
+torch.export.load can run code, so a .pt2 is opened only for somebody who says that its makers are trusted. torch 2.13
+unpickles with weights_only=False what the archive itself marks as pickled (_load_state_dict and _load_constants in
+torch.export.pt2_archive._package) and, as a fallback, its sample inputs (deserialize_torch_artifact in
+torch._export.serde.serialize).
 """
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from appliance.convert.exported_model import ExportedModel, Reference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
-from appliance.convert.sources.graph_file import Dim, clean
+from appliance.convert.sources.graph_file import Dim, clean, read_signature
 from appliance.convert.sources.tensor_graph import tensor_graph
 from appliance.convert.sources.tensor_samples import TensorInput, tensor_samples
 from appliance.convert.task import Task
@@ -41,18 +44,19 @@ def export_torch_program(path: Path, folder: Path, request: ConversionRequest, t
         )
     tell("loading the program")
     program = _load(path)
+    inputs = _inputs(path, program)
     outputs = [f"output{number}" for number in range(len(program.graph_signature.user_outputs))]
     file = folder / "model.onnx"
     tell("exporting to ONNX")
     _export(program, file, outputs)
     clean(file)
-    inputs = _inputs(program)
+    _refuse_other_names(file, [each.name for each in inputs], outputs)
     samples = tensor_samples(inputs, request.samples)
     calibration = tensor_samples(inputs, request.calibration) if request.calibration else []
     return ExportedModel(
         task=request.task or Task.TENSORS,
         architecture="torch.export program",
-        graphs=[tensor_graph(file, _reference(program, outputs), samples, calibration, request)],
+        graphs=[tensor_graph(file, _reference(program, outputs), samples, calibration, request, tell)],
         labels=(),
         label_output="",
         samples_are_real=request.samples is not None,
@@ -87,28 +91,49 @@ def _export(program: Any, file: Path, outputs: list[str]) -> None:
         ) from error
 
 
-def _inputs(program: Any) -> list[TensorInput]:
-    names = program.graph_signature.user_inputs
-    nodes = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    return [TensorInput(name, _dtype(nodes[name].dtype), _shape(nodes[name].shape)) for name in names]
+def _inputs(path: Path, program: Any) -> list[TensorInput]:
+    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    others = [name for name in names if not isinstance(values.get(name), torch.Tensor)]
+    if others or not names:
+        raise ConversionRefused(
+            Reason.UNSUPPORTED_ARCHITECTURE,
+            f"{path.name} takes {', '.join(others) or 'nothing'}, expected tensors only",
+            hint="export it with tensors as its inputs",
+        )
+    return [TensorInput(name, _dtype(values[name]), _shape(values[name])) for name in names]
 
 
-def _dtype(dtype: Any) -> Any:
-    return np.dtype(str(dtype).removeprefix("torch."))
+def _dtype(tensor: Any) -> Any:
+    return np.dtype(str(tensor.dtype).removeprefix("torch."))
 
 
-def _shape(shape: Any) -> tuple[Dim, ...]:
-    return tuple(size if isinstance(size, int) else str(size) for size in shape)
+def _shape(tensor: Any) -> tuple[Dim, ...]:
+    return tuple(size if isinstance(size, int) else str(size) for size in tensor.shape)
 
 
-def _reference(program: Any, outputs: list[str]) -> Reference:
+def _refuse_other_names(file: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """An input that is returned as it came gets another name in the graph."""
+    found = read_signature(file)
+    if set(found.inputs) != set(inputs) or set(found.outputs) != set(outputs):
+        raise ConversionRefused(
+            Reason.EXPORT_FAILED,
+            f"torch.onnx made a graph of {', '.join(found.inputs)} to {', '.join(found.outputs)}, "
+            f"expected {', '.join(inputs)} to {', '.join(outputs)}",
+            hint="let the model use each of its inputs and return only what it computed",
+        )
+
+
+def _reference(program: Any, outputs: Sequence[str]) -> Reference:
     module = program.module()
+    order = program.graph_signature.user_inputs  # names of tensors, and values that were fixed at the export
 
     def run(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        flat = [torch.from_numpy(inputs[each].copy()) if isinstance(each, str) else each for each in order]
+        arguments, named = tree_unflatten(flat, program.call_spec.in_spec)
         with torch.inference_mode():
-            found = module(*(torch.from_numpy(array.copy()) for array in inputs.values()))
-        values = found if isinstance(found, (tuple, list)) else (found,)
-        return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
+            found = tree_leaves(module(*arguments, **named))
+        return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
 
     return run
 
