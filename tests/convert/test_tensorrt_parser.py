@@ -64,7 +64,7 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path):
 
 @needs_tensorrt
 def test_too_little_memory_ends_the_child_only_and_decides_nothing():
-    report = check_tensorrt(DIGITS, DIGITS_PROFILE, memory_bytes=450 << 20)
+    report = check_tensorrt(DIGITS, DIGITS_PROFILE, memory_bytes=1 << 20)
 
     assert report.verdict is ParserVerdict.UNDECIDED
 

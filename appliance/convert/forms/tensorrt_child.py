@@ -1,6 +1,6 @@
 """The process in which TensorRT-RTX parses a graph and builds an engine from it (started by tensorrt_parser).
 
-It limits itself before it imports anything large, writes one JSON object per line to standard output (each step that
+The limit is what parsing and building may take beyond the libraries themselves. It writes one JSON object per line to standard output (each step that
 it begins, then the outcome), and leaves without ceremony: TensorRT's destructors may crash where there is no driver.
 """
 
@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 _LARGEST_REASON = 300
@@ -21,11 +22,14 @@ Profiles = Mapping[str, Sequence[Sequence[int]]]
 def main() -> None:
     """Try the graph that the first argument describes."""
     task = json.loads(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (task["memory_bytes"], task["memory_bytes"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = _take_over_stdout()
     try:
-        _say(answers, **_try_graph(task["file"], task["profiles"], answers))
+        _say(answers, step="importing it")
+        import tensorrt_rtx as trt  # noqa: PLC0415  (heavy: where its absence becomes an answer)
+
+        _limit_memory(task["memory_bytes"])
+        _say(answers, **_try_graph(trt, task["file"], task["profiles"], answers))
     except MemoryError:
         _say(answers, outcome="memory")
     except ImportError as error:
@@ -34,10 +38,14 @@ def main() -> None:
     os._exit(0)
 
 
-def _try_graph(file: str, profiles: Profiles, answers: TextIO) -> dict[str, str]:
-    _say(answers, step="importing it")
-    import tensorrt_rtx as trt  # noqa: PLC0415  # heavy: after the limits
+def _limit_memory(budget_bytes: int) -> None:
+    """Limit what is mapped from now on: the libraries alone map some hundred MiB, more or less by machine."""
+    mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit_bytes = mapped_bytes + budget_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
+
+def _try_graph(trt: Any, file: str, profiles: Profiles, answers: TextIO) -> dict[str, str]:
     errors: list[str] = []
     builder = trt.Builder(_logger(trt, errors))
     network = builder.create_network(0)
