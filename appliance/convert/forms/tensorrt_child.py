@@ -1,7 +1,8 @@
 """The process in which TensorRT-RTX parses a graph and builds an engine from it (started by tensorrt_parser).
 
-The limit is what parsing and building may take beyond the libraries themselves. It writes one JSON object per line to standard output (each step that
-it begins, then the outcome), and leaves without ceremony: TensorRT's destructors may crash where there is no driver.
+The limit is what parsing and building may take beyond the libraries themselves. It writes one JSON object per line to
+standard output (each step that it begins, then the outcome), and leaves without ceremony: TensorRT's destructors may
+crash where there is no driver.
 """
 
 import json
