@@ -47,3 +47,4 @@ class ExportedModel:
     processor_files: Sequence[Path]  # tokenizer.json, preprocessor_config.json ...: copied into the package
     tool_versions: Mapping[str, str]
     blank_token: int = 0  # of CTC models: stands for no token
+    source_card: Path | None = None  # what the makers of the source say of it

@@ -31,20 +31,31 @@ def test_a_complete_directory_is_described(tmp_path: Path) -> None:
     assert source.config["num_labels"] == 2
     assert source.weights == (source.directory / "model.safetensors",)
     assert not source.pickled
+    assert source.card is None
 
 
-def test_every_file_that_a_loader_reads_has_a_digest_and_others_have_none(tmp_path: Path) -> None:
+def test_the_card_and_every_file_that_a_loader_reads_have_digests_and_others_have_none(tmp_path: Path) -> None:
     write_directory(tmp_path)
     for name in ("vocab.txt", "tokenizer.json", "spiece.model", "chat_template.jinja"):
         (tmp_path / name).write_text("{}")
-    for name in ("README.md", "training.log", ".hidden.json", "pytorch_model.bin", "tf_model.h5"):
+    (tmp_path / "README.md").write_text("# bert")
+    for name in ("training.log", ".hidden.json", "pytorch_model.bin", "tf_model.h5"):
         (tmp_path / name).write_text("unused")
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "config.json").write_text("{}")
 
-    digests = read(tmp_path).digests
+    source = read(tmp_path)
+    digests = source.digests
 
-    expected = ["chat_template.jinja", "config.json", "model.safetensors", "spiece.model", "tokenizer.json"]
+    assert source.card == source.directory / "README.md"
+    expected = [
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "model.safetensors",
+        "spiece.model",
+        "tokenizer.json",
+    ]
     assert list(digests) == [*expected, "vocab.txt"]
     content = (tmp_path / "model.safetensors").read_bytes()
     assert digests["model.safetensors"] == f"sha256:{hashlib.sha256(content).hexdigest()}"

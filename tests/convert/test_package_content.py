@@ -102,6 +102,16 @@ def test_names_that_the_list_of_profiles_cannot_hold_leave_it_out_and_say_so(tmp
     ]
 
 
+def test_what_the_makers_say_goes_along_word_for_word(leaves: Conversion, tmp_path: Path) -> None:
+    said = "# leaves\n\nLearnt in the garden: **99 %** right.\n"
+    (tmp_path / "README.md").write_text(said)
+    place = write_one(replace(leaves, exported=replace(leaves.exported, source_card=tmp_path / "README.md")))
+
+    assert text_of(place, "source-card.md") == said
+    assert "Training data: in the words of the source's makers, `source-card.md`" in text_of(place, "card.md")
+    assert "What its makers measured: `source-card.md`." in text_of(place, "card.md")
+
+
 def test_a_fixed_first_axis_means_no_batches(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "FP32", [1, 8], batch=False)
     graph = identity_graph(file, np.ones((1, 8), np.float32), ShapeProfile((1, 8), (1, 8), (1, 8)))

@@ -20,6 +20,7 @@ from appliance.convert.validation.worst_difference import worst_difference
 from appliance.convert.variant import Variant
 from appliance.model.signature import SignatureTensor
 
+SOURCE_CARD = "source-card.md"
 _MOST_LABELS = 20  # in a sentence; labels.txt has all
 
 
@@ -54,10 +55,11 @@ def _use(conversion: Conversion) -> str:
 
 def _limits(conversion: Conversion, golden: GoldenSet) -> str:
     real = conversion.exported.samples_are_real
+    makers = f" What its makers measured: `{SOURCE_CARD}`." if conversion.exported.source_card else ""
     count = len(golden.samples)
     return _items(
         "How often the model is right was not measured here: only that it computes what its source computes. "
-        "Measure it on data of your own before you rely on it.",
+        f"Measure it on data of your own before you rely on it.{makers}",
         "The comparison used inputs that the person who converted it brought."
         if real
         else "The comparison used inputs that the converter made; they say nothing about real ones.",
@@ -149,7 +151,9 @@ def _source(conversion: Conversion) -> str:
         f"Source: {_line(source_name(request))} (digests of its files: provenance.json)",
         f"Base model: {_line(request.base_model) or 'not stated'}",
         f"Architecture: {_line(exported.architecture)}",
-        "Training data: not known to the converter; see what the makers of the source say.",
+        f"Training data: in the words of the source's makers, `{SOURCE_CARD}`"
+        if exported.source_card
+        else "Training data: not known to the converter; see what the makers of the source say.",
         f"Converted by: {_line(request.author)}" if request.author else "",
     )
 

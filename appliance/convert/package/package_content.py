@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ExportedModel, Graph
-from appliance.convert.package.card import card
+from appliance.convert.package.card import SOURCE_CARD, card
 from appliance.convert.package.golden_writer import make_golden_set
 from appliance.convert.package.label_file import LABELS, label_file
 from appliance.convert.package.model_files import Content, digests, model_files
@@ -38,6 +38,7 @@ def package_content(
         **models,
         **({LABELS: label_file(exported.labels)} if exported.labels else {}),
         **_processor_files(exported),
+        **({SOURCE_CARD: exported.source_card} if exported.source_card else {}),
         **golden.files(),
         "card.md": card(conversion, served, golden).encode(),
         "provenance.json": provenance(conversion, served, digests(models), when),

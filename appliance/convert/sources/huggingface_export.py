@@ -71,6 +71,7 @@ def export_huggingface(
         processor_files=processors.files,
         tool_versions={name: metadata.version(name) for name in _TOOLS},
         blank_token=_pad_token(model.config),
+        source_card=source.card,
     )
 
 

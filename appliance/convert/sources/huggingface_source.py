@@ -21,6 +21,7 @@ from appliance.convert.task import Task
 # Tokenizers and processors are free to name their vocabulary as they like; what ends otherwise is never read.
 _READ_BY_LOADERS = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".tiktoken")
 _INDEX = ".index.json"
+_CARD = "README.md"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -36,6 +37,7 @@ class HuggingFaceSource:
     weights: tuple[Path, ...]  # one file, or the shards in the order of their names
     pickled: bool  # the weights are a pickle, which the person allowed
     digests: Mapping[str, str]  # every file that is used -> 'sha256:...', sorted by name
+    card: Path | None  # what the makers say of it
 
 
 def read_huggingface_source(text: str, task: Task | None, *, allow_pickle: bool) -> HuggingFaceSource:
@@ -49,7 +51,7 @@ def read_huggingface_source(text: str, task: Task | None, *, allow_pickle: bool)
     architecture, model_type = config["architectures"][0], config["model_type"]
     chosen = task_of(architecture, model_type, task)
     weights = find_weights(directory, files, allow_pickle=allow_pickle)
-    used = sorted({*_read_by_loaders(files), *weights.files, *weights.indexes})
+    used = sorted({*_read_by_loaders(files), *weights.files, *weights.indexes, *({_CARD} & files.keys())})
     for name in used:
         refuse_unpulled(files[name])
     return HuggingFaceSource(
@@ -61,6 +63,7 @@ def read_huggingface_source(text: str, task: Task | None, *, allow_pickle: bool)
         tuple(files[name] for name in weights.files),
         weights.pickled,
         {name: _digest(files[name]) for name in used},
+        files.get(_CARD),
     )
 
 
