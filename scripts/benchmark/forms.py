@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
+from finetune.accuracy import accuracy
+from finetune.data import digits as pictures
 
-from appliance.backends.onnxruntime import open_session
 from appliance.errors import Failed, NotFound
 from benchmark.document import update_document
 
@@ -65,12 +65,13 @@ def digits(folder: Path) -> Converted:
     package = folder / "digits"
     options = ("--samples", str(source / "samples"), "--max-batch-size", "64")
     document, peak_bytes = convert("digits", source, package, *options)
-    accuracy = {
-        variant["form"]: _accuracy(package / next(iter(variant["files"].values())))
+    unseen = pictures().test
+    found = {
+        variant["form"]: accuracy(package / next(iter(variant["files"].values())), unseen)
         for variant in document["variants"]
         if variant["files"]
     }
-    return Converted("digits (ResNet, 96 thousand weights)", document, package, peak_bytes, accuracy)
+    return Converted("digits (ResNet, 96 thousand weights)", document, package, peak_bytes, found)
 
 
 def minilm(folder: Path) -> Converted:
@@ -86,14 +87,6 @@ def resnet_50(folder: Path) -> Converted:
     subprocess.run([sys.executable, "-c", RESNET_50, str(source)], check=True, capture_output=True)
     document, peak_bytes = convert("ResNet-50", source, folder / "resnet-50")
     return Converted("ResNet-50 (random weights)", document, folder / "resnet-50", peak_bytes, {})
-
-
-def _accuracy(file: Path) -> float:
-    from finetune.data import digits as data  # noqa: PLC0415
-
-    images, classes = data().test.arrays()
-    found = open_session(file).run(["logits"], {"pixel_values": images})[0].argmax(axis=1)
-    return float(np.mean(found == classes))
 
 
 def table(converted: Converted) -> str:

@@ -1,13 +1,16 @@
 """The command: scripts/finetune-digits --out DIR [--data DIR] [--base DIR] [--epochs N]."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from appliance.convert.offline import go_offline
 from appliance.errors import ApplianceError, InvalidInput
+from finetune.pinned import PINNED
 
 EPOCHS = 30
+OWN_LICENCE = "LicenseRef-Own"  # how SPDX writes what is not in its list
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,6 +35,7 @@ def parse_arguments() -> argparse.Namespace:
 def finetune(arguments: argparse.Namespace) -> None:
     if arguments.out.exists():
         raise InvalidInput(f"{arguments.out} is there already", hint="name another directory with --out")
+    os.environ.update(PINNED)
     go_offline()
     from finetune import data, directory, training  # noqa: PLC0415  (torch, once there is no network)
 
@@ -42,10 +46,14 @@ def finetune(arguments: argparse.Namespace) -> None:
         model, pictures.train, arguments.epochs, tell=lambda text: print(text, file=sys.stderr, flush=True)
     )
     accuracy = training.accuracy(model, pictures.test)
-    directory.write(arguments.out, model, pictures, accuracy)
+    directory.write(arguments.out, model, pictures, training.describe(arguments.epochs), accuracy)
     print(f"accuracy on the {len(pictures.test)} test pictures: {accuracy:.2%}")
-    print(f"next: .venv-convert/bin/appliance convert {arguments.out} --samples {arguments.out}/samples "
-          f"--licence Apache-2.0 --out build/packages/{arguments.out.name}", file=sys.stderr)  # fmt: skip
+    print(f"next: {_next_command(arguments.out, pictures.licence or OWN_LICENCE)}", file=sys.stderr)
+
+
+def _next_command(out: Path, licence: str) -> str:
+    package = Path("build/packages") / out.name
+    return f".venv-convert/bin/appliance convert {out} --samples {out}/samples --licence {licence} --out {package}"
 
 
 def main() -> int:
