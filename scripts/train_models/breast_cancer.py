@@ -1,8 +1,9 @@
 """The model `breast-cancer`: thirty measurements of cell nuclei to the probabilities of malignant and benign."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from train_models.classifier import (
     two_columns,
     unsure_correct,
 )
-from train_models.package import DataSource, GoldenSample, ModelPackage
+from train_models.package import DataSource, GoldenSample, ModelPackage, write_package
 
 LABELS = ("malignant", "benign")
 MALIGNANT, BENIGN = 0, 1
@@ -101,6 +102,13 @@ The ONNX file in ONNX Runtime on the CPU, on the {test_rows} test rows:
 `pip install -e '.[cpu,train]'`, then `scripts/train-models --only breast-cancer`. The tool versions named in
 `provenance.json` give the same bytes.
 """
+
+
+def write(folder: Path) -> Mapping[str, Any]:
+    """Write the package and return what was measured."""
+    package = build()
+    write_package(package, folder)
+    return package.metrics
 
 
 def build() -> ModelPackage:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from PIL import Image
 from threadpoolctl import threadpool_info
 
 from train_models.classifier import OUTPUT, Array, predict
@@ -69,15 +68,6 @@ class GoldenSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A golden sample that a person can look at; pixels: [height, width] in 0..1."""
-
-    name: str
-    pixels: Array
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
 class ModelPackage:
     """Everything that is written for one model."""
 
@@ -91,7 +81,6 @@ class ModelPackage:
     metrics: Mapping[str, Any]
     samples: Sequence[GoldenSample]
     card: str
-    pictures: Sequence[Picture] = ()
 
 
 def write_package(package: ModelPackage, folder: Path) -> None:
@@ -109,8 +98,6 @@ def write_package(package: ModelPackage, folder: Path) -> None:
     (folder / "card.md").write_text(package.card)
     (folder / "provenance.json").write_text(json.dumps(provenance(package, content), indent=2) + "\n")
     write_samples(package, golden)
-    for picture in package.pictures:
-        write_picture(package, picture, golden)
 
 
 def provenance(package: ModelPackage, content: bytes) -> dict[str, Any]:
@@ -159,17 +146,6 @@ def write_samples(package: ModelPackage, golden: Path) -> None:
         np.save(golden / f"{sample.name}.{OUTPUT}.npy", probabilities)
         text += SAMPLE.format(name=sample.name, input_name=package.input_name, output=OUTPUT, answer=sample.answer)
     (golden / "golden.toml").write_text(text)
-
-
-def write_picture(package: ModelPackage, picture: Picture, golden: Path) -> None:
-    """Write an 8-bit grey PNG.
-
-    Raises ValueError if the model does not give its true label for what was written.
-    """
-    grey = np.rint(picture.pixels * 255).astype(np.uint8)
-    Image.fromarray(grey).save(golden / f"{picture.name}.png")
-    x = (grey.astype(np.float32) / 255)[np.newaxis, np.newaxis]
-    require_answer(package, picture.name, predict(package.model, x), picture.answer)
 
 
 def require_answer(package: ModelPackage, name: str, probabilities: Array, answer: str) -> None:

@@ -28,14 +28,14 @@ def test_a_picture_is_answered_with_its_best_labels(serving: Terminal) -> None:
 
     header, best, *others = result.out.splitlines()
     assert header.split() == ["OUTPUT", "ROW", "LABEL", "VALUE"]
-    assert best.split()[:3] == ["probabilities", "0", "7"]
+    assert best.split()[:3] == ["logits", "0", "7"]
     assert len(others) == 2
     assert "digits version 1 at unix:" in result.story
     assert result.widest <= WIDTH
 
 
 def test_as_json_everything_is_there(serving: Terminal) -> None:
-    answer = serving.appliance("infer", "digits", "--input", f"image={SEVEN}", "--top", "1", "--json").json
+    answer = serving.appliance("infer", "digits", "--input", f"pixel_values={SEVEN}", "--top", "1", "--json").json
 
     (output,) = answer["outputs"]
     assert (output["datatype"], output["shape"]) == ("FP32", [1, 10])
@@ -63,16 +63,16 @@ def test_every_datatype_goes_in_and_comes_out_as_it_is(serving: Terminal, tmp_pa
 
 
 def test_an_array_of_another_datatype_is_refused_with_both_names(serving: Terminal, tmp_path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8)))
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 32, 32)))
 
     result = serving.appliance("infer", "digits", "--input", tmp_path / "x.npy", code=1)
 
-    assert "holds FP64, but input 'image' expects FP32" in result.story
+    assert "holds FP64, but input 'pixel_values' expects FP32" in result.story
     assert "--cast" in result.story
 
 
 def test_an_array_of_another_datatype_is_converted_when_asked(serving: Terminal, tmp_path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((1, 1, 8, 8)))
+    np.save(tmp_path / "x.npy", np.zeros((1, 1, 32, 32)))
 
     result = serving.appliance("infer", "digits", "--input", tmp_path / "x.npy", "--cast")
 
@@ -80,11 +80,11 @@ def test_an_array_of_another_datatype_is_converted_when_asked(serving: Terminal,
 
 
 def test_a_single_row_gets_a_batch_dimension_and_this_is_told(serving: Terminal, tmp_path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), dtype=np.float32))
+    np.save(tmp_path / "x.npy", np.zeros((1, 32, 32), dtype=np.float32))
 
     result = serving.appliance("infer", "digits", "--input", tmp_path / "x.npy")
 
-    assert "[1,8,8] becomes [1,1,8,8]" in result.story
+    assert "[1,32,32] becomes [1,1,32,32]" in result.story
 
 
 def test_a_coloured_picture_becomes_bytes_with_channels_last(serving: Terminal, tmp_path) -> None:
@@ -138,8 +138,8 @@ def test_an_input_without_a_name_is_refused_where_there_are_several(serving: Ter
 def test_without_an_input_the_model_s_inputs_are_named(serving: Terminal) -> None:
     result = serving.appliance("infer", "digits", code=1)
 
-    assert "image FP32 [-1,1,8,8]" in result.story
-    assert "appliance infer digits --input image=FILE" in result.story
+    assert "pixel_values FP32 [-1,1,32,32]" in result.story
+    assert "appliance infer digits --input pixel_values=FILE" in result.story
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_without_an_input_the_model_s_inputs_are_named(serving: Terminal) -> Non
     [
         (["nonesuch", "--input", str(SEVEN)], "'nonesuch' is not found"),
         (["digits", "--input", "none.npy"], "none.npy does not exist"),
-        (["digits", "--input", "pixels=none.npy"], "has no input 'pixels', it takes: image FP32 [-1,1,8,8]"),
+        (["digits", "--input", "pixels=none.npy"], "has no input 'pixels', it takes: pixel_values FP32 [-1,1,32,32]"),
         (["digits", "--input", str(MODELS / "digits" / "labels.txt")], "expected one of .npy, .json, .png"),
         (["digits", "--input", str(SEVEN), "--version", "9"], "version 9"),
         (["digits", "--input", str(SEVEN), "--version", "new"], "expected a whole number"),

@@ -72,12 +72,12 @@ def test_everything_about_a_model_is_shown(terminal: Terminal) -> None:
     shown = terminal.appliance("models", "show", "digits")
     document = terminal.appliance("models", "show", "digits", "--json").json
 
-    assert "image FP32 [-1, 1, 8, 8]" in shown.out
+    assert "pixel_values FP32 [-1, 1, 32, 32]" in shown.out
     assert document["versions"][0]["digest"] in shown.out
     assert shown.widest <= WIDTH
     assert document["aliases"] == {"serving": 1}
     assert document["history"][0]["version"] == 1
-    assert document["versions"][0]["provenance"]["onnx_sha256"]
+    assert document["versions"][0]["provenance"]["onnx"]["1/model.onnx"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ def test_every_golden_sample_is_answered_and_compared(serving: Terminal) -> None
     result = serving.appliance("selftest", "--models", MODELS)
 
     assert result.out.count(" yes") == 8
-    assert "seven" in result.out
+    assert "003-3" in result.out
     assert result.widest <= WIDTH
 
 
@@ -26,12 +26,12 @@ def test_the_first_sample_of_each_model_is_enough_when_asked(serving: Terminal) 
 
 def test_an_answer_outside_the_tolerance_fails(serving: Terminal, tmp_path: Path) -> None:
     package = shutil.copytree(MODELS / "digits", tmp_path / "digits")
-    expected = np.load(package / "golden" / "zero.probabilities.npy")
-    np.save(package / "golden" / "zero.probabilities.npy", expected + np.float32(0.001))
+    expected = np.load(package / "golden" / "1.output0.logits.npy")
+    np.save(package / "golden" / "1.output0.logits.npy", expected + np.float32(0.01))
 
     result = serving.appliance("selftest", "--models", tmp_path, code=1)
 
-    assert "probabilities: not within the tolerance" in " ".join(result.out.split())
+    assert "logits: not within the tolerance" in " ".join(result.out.split())
     assert "1 of 4 golden samples went wrong" in result.story
 
 
@@ -42,7 +42,7 @@ def test_a_wrong_label_fails(serving: Terminal, tmp_path: Path) -> None:
 
     findings = serving.appliance("selftest", "--models", tmp_path, "--json", code=1).json
 
-    assert [finding["sample"] for finding in findings if not finding["ok"]] == ["zero"]
+    assert [finding["sample"] for finding in findings if not finding["ok"]] == ["000-0"]
 
 
 def test_a_model_that_should_be_served_and_is_not_fails(serving: Terminal) -> None:
@@ -71,7 +71,7 @@ def test_nothing_tried_is_not_a_success(serving: Terminal, tmp_path: Path) -> No
 def test_samples_that_leave_the_package_are_not_read(serving: Terminal, tmp_path: Path) -> None:
     package = shutil.copytree(MODELS / "digits", tmp_path / "digits")
     golden = package / "golden" / "golden.toml"
-    golden.write_text(golden.read_text().replace("zero.image.npy", "../../secret.npy"))
+    golden.write_text(golden.read_text().replace("1.input0.pixel_values.npy", "../../secret.npy"))
 
     findings = serving.appliance("selftest", "--models", tmp_path, "--first", "--json", code=1).json
 

@@ -14,7 +14,7 @@ from tests.support.onnx_models import write_cnn
 INSTALLED = importlib.util.find_spec("tensorrt_rtx") is not None
 needs_tensorrt = pytest.mark.skipif(not INSTALLED, reason="needs the extra [tensorrt-rtx]")
 CNN_PROFILE = {"INPUT0": ShapeProfile((1, 3, 64, 64), (4, 3, 64, 64), (8, 3, 64, 64))}
-DIGITS_PROFILE = {"image": ShapeProfile((1, 1, 8, 8), (4, 1, 8, 8), (8, 1, 8, 8))}
+DIGITS_PROFILE = {"pixel_values": ShapeProfile((1, 1, 32, 32), (4, 1, 32, 32), (8, 1, 32, 32))}
 
 
 @pytest.mark.skipif(INSTALLED, reason="needs an environment without tensorrt-rtx")
@@ -48,7 +48,7 @@ def test_the_forms_for_the_cpu_are_refused_with_the_node_and_the_reason(tmp_path
 
 @needs_tensorrt
 def test_a_graph_that_cannot_be_built_for_its_shapes_is_refused_by_the_builder():
-    upside_down = {"image": ShapeProfile((8, 1, 8, 8), (4, 1, 8, 8), (1, 1, 8, 8))}
+    upside_down = {"pixel_values": ShapeProfile((8, 1, 32, 32), (4, 1, 32, 32), (1, 1, 32, 32))}
     report = check_tensorrt(DIGITS, upside_down)
 
     assert report.verdict is ParserVerdict.REFUSED

@@ -37,7 +37,7 @@ def graph_of(file, batches, samples, name="model"):
 
 
 def digits_graph(name="model"):
-    batches = [Batch(f"batch {size}", size, {"image": digit_images()[:size]}) for size in (1, 8)]
+    batches = [Batch(f"batch {size}", size, {"pixel_values": digit_images()[:size]}) for size in (1, 8)]
     return graph_of(DIGITS, batches, digit_samples(), name)
 
 
@@ -217,7 +217,7 @@ def test_the_person_is_told_what_happens(tmp_path):
 def test_for_tensorrt_the_forms_meant_for_it_carry_what_its_parser_says(tmp_path):
     """Accepted where TensorRT-RTX is installed; else how to install it."""
     graph = digits_graph()
-    wide = {"image": ShapeProfile((1, 1, 8, 8), (4, 1, 8, 8), (8, 1, 8, 8))}
+    wide = {"pixel_values": ShapeProfile((1, 1, 32, 32), (4, 1, 32, 32), (8, 1, 32, 32))}
     graph = dataclasses.replace(graph, profiles=wide)
     variants = by_form(made(tmp_path, [graph], target=Target.TENSORRT))
 

@@ -13,9 +13,9 @@ PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 
 def test_an_idle_stream_ends_with_unavailable_when_the_daemon_stops():
-    image = np.load(ROOT / "models/digits/golden/seven.image.npy")
+    image = np.load(ROOT / "models/digits/golden/1.input0.pixel_values.npy")
     request = pb.ModelInferRequest(model_name="digits", id="first", raw_input_contents=[image.tobytes()])
-    request.inputs.add(name="image", datatype="FP32", shape=image.shape)
+    request.inputs.add(name="pixel_values", datatype="FP32", shape=image.shape)
     sent: queue.Queue[bytes | None] = queue.Queue()
     sent.put(request.SerializeToString())
 

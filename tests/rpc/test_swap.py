@@ -22,7 +22,7 @@ class Client(threading.Thread):
     def __init__(self, address: str, image: np.ndarray, expected: np.ndarray) -> None:
         super().__init__()
         self._connection = triton.InferenceServerClient(address)
-        self._tensor = triton.InferInput("image", image.shape, "FP32")
+        self._tensor = triton.InferInput("pixel_values", image.shape, "FP32")
         self._tensor.set_data_from_numpy(image)
         self._expected = expected
         self._stop_asked = threading.Event()
@@ -36,7 +36,7 @@ class Client(threading.Thread):
             except triton.InferenceServerException as error:
                 self.failures.append(str(error))
                 continue
-            if not np.allclose(answer.as_numpy("probabilities"), self._expected, atol=1e-4):
+            if not np.allclose(answer.as_numpy("logits"), self._expected, atol=1e-4):
                 self.failures.append("a wrong answer")
             version = answer.get_response().model_version
             self.answers[version] = self.answers.get(version, 0) + 1
@@ -50,7 +50,7 @@ class Client(threading.Thread):
 @pytest.mark.slow
 def test_twenty_swaps_under_eight_clients_fail_no_request(tmp_path):
     golden = ROOT / "models" / "digits" / "golden"
-    image, expected = np.load(golden / "seven.image.npy"), np.load(golden / "seven.probabilities.npy")
+    image, expected = (np.load(golden / name) for name in ("1.input0.pixel_values.npy", "1.output0.logits.npy"))
     package = tmp_path / "digits"
     shutil.copytree(ROOT / "models" / "digits", package)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -51,6 +52,9 @@ def test_digits_are_learnt_converted_and_read_from_a_picture(tmp_path):
 
     assert float(trained.stdout.split()[-1].rstrip("%")) > 97
     assert document["samples_are_real"] is True
+    said = (tmp_path / "packages" / "digits" / "source-card.md").read_text()
+    assert said == (tmp_path / "digits" / "README.md").read_text()
+    assert "CC BY 4.0" in said
     assert document["model"]["labels"] == list("0123456789")
     # The processor makes pictures of one size, so the graph takes no other, though the network would.
     assert set(document["graphs"][0]["profiles"]["pixel_values"]["max"][2:]) == {32}
@@ -59,6 +63,26 @@ def test_digits_are_learnt_converted_and_read_from_a_picture(tmp_path):
         answer = run("infer", "digits", "--input", f"pixel_values={picture}", "--address", daemon.address, "--json")
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["outputs"][0]["classes"][0][0]["label"] == "7"
+
+
+def test_the_shipped_digits_model_is_what_training_and_converting_give(tmp_path):
+    train = [sys.executable, ROOT / "scripts" / "train-models", "--only", "digits", "--json"]
+    made = subprocess.run([*train, "--out", tmp_path], capture_output=True, text=True, timeout=280, check=False)
+    assert made.returncode == 0, made.stderr
+    package, shipped = tmp_path / "digits", ROOT / "models" / "digits"
+    tools = [json.loads((each / "provenance.json").read_text())["tool_versions"] for each in (package, shipped)]
+
+    assert json.loads(made.stdout)["digits"]["accuracy"] >= 0.985
+    assert files_below(package).keys() == files_below(shipped).keys()
+    if tools[0] == tools[1]:
+        timed = {"conversion.html", "conversion.json"}
+        assert {
+            name for name, content in files_below(package).items() if files_below(shipped)[name] != content
+        } <= timed
+
+
+def files_below(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_pictures_give_the_same_weights(stripes, tmp_path):
@@ -96,3 +120,47 @@ def test_pictures_that_cannot_be_learnt_are_refused(stripes, tmp_path, prepare, 
     assert words in result.stderr
     assert "next: " in result.stderr
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, "cannot be the base"),
+        ({"model_type": "vit", "num_channels": 1}, "found vit of 1 channels, expected resnet of 1"),
+        ({"model_type": "resnet", "num_channels": 3}, "found resnet of 3 channels, expected resnet of 1"),
+    ],
+)
+def test_another_kind_of_network_is_no_base(stripes, tmp_path, config, words):
+    (tmp_path / "base").mkdir()
+    if config:
+        (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+
+    result = finetune("--out", tmp_path / "model", "--data", stripes, "--base", tmp_path / "base")
+
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_only_the_owner_of_the_pictures_says_under_which_licence_the_weights_are(stripes, tmp_path):
+    result = finetune("--out", tmp_path / "model", "--data", stripes, "--epochs", 1)
+
+    assert "license" not in (tmp_path / "model" / "README.md").read_text()
+    assert "--licence LicenseRef-Own" in result.stderr
+
+
+def test_an_interrupt_leaves_nothing(stripes, tmp_path):
+    command = [sys.executable, "-m", "finetune", "--out", tmp_path / "out" / "model", "--data", stripes]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}"}
+    child = subprocess.Popen(
+        [*map(str, command), "--epochs", "500"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    for line in child.stderr:
+        if line.startswith("pass 2/"):
+            child.send_signal(signal.SIGINT)
+            break
+    story = child.communicate(timeout=60)[1]
+
+    assert child.returncode == 130
+    assert "stopped; nothing was written" in story
+    assert not (tmp_path / "out").exists()
