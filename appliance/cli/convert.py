@@ -3,6 +3,8 @@
 import getpass
 import importlib.util
 import os
+import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,6 +107,7 @@ def convert(
 
 
 def _convert(request: ConversionRequest, *, as_json: bool) -> None:
+    signal.signal(signal.SIGTERM, _stop)
     from appliance.convert.converter import convert as run  # noqa: PLC0415  (imports torch)
     from appliance.convert.report.report_document import report_document  # noqa: PLC0415
 
@@ -117,6 +120,11 @@ def _convert(request: ConversionRequest, *, as_json: bool) -> None:
     for path in packages:
         say(f"wrote {path}; look at {path / 'conversion.html'}")
     say(f"next: appliance models add {' '.join(map(str, packages))}")
+
+
+def _stop(number: int, _frame: object) -> None:
+    """End as Ctrl-C ends it: what lies in scratch folders may be gigabytes, and goes."""
+    sys.exit(128 + number)
 
 
 def _show(conversion: "Conversion") -> None:
@@ -135,6 +143,8 @@ def _show(conversion: "Conversion") -> None:
                 "served" if variant.chosen else variant.verdict or "kept",
             )
         )
+    if conversion.chosen.parser:
+        say(f"TensorRT's parser, {conversion.chosen.form.value}: {conversion.chosen.parser}")
     print_table(("form", "size", "CPU", "error", "agreement", "verdict"), rows, right=("size", "CPU"))
 
 

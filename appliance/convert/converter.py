@@ -4,32 +4,38 @@ Ownership: everything in between lies in one scratch folder that is gone afterwa
 libraries are imported by the step that needs them, after the process has gone offline.
 """
 
-import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import disk_usage
+from tempfile import TemporaryDirectory, gettempdir
 
 import psutil
 
 from appliance.convert.comparison import Comparison, Tolerance
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ExportedModel, Graph
+from appliance.convert.foreign_errors import is_no_space
+from appliance.convert.forms.choice import refuse_unusable
 from appliance.convert.forms.variants import make_variants
 from appliance.convert.licence import check_licence, licence_of_source
 from appliance.convert.offline import caches_in, go_offline
 from appliance.convert.package.package_writer import require_free_place, write_packages
 from appliance.convert.precision import Form
+from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.report.report_document import report_document
+from appliance.convert.report.report_numbers import size_text
 from appliance.convert.report.report_page import report_page
 from appliance.convert.request import ConversionRequest
-from appliance.convert.sources.source_kind import SourceKind, source_kind
+from appliance.convert.sources.source_kind import SourceKind, existing_source, source_kind
 from appliance.convert.validation.reading import Reading
 from appliance.convert.validation.tolerance_check import refuse_outside
 from appliance.convert.validation.tolerances import tolerance
 from appliance.convert.validation.validation import ReferenceRuns, require_meaningful, validate
+from appliance.registry.durable import hash_file
 
 Advance = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
@@ -73,8 +79,8 @@ def convert(request: ConversionRequest, advance: Advance, *, when: str) -> tuple
     request = replace(request, licence=licence)
     require_free_place(request)
     go_offline()
-    with TemporaryDirectory(prefix="appliance-convert-") as scratch, caches_in(Path(scratch) / "caches"):
-        folder = Path(scratch) / "graphs"
+    with _scratch_folder() as scratch, caches_in(scratch / "caches"):
+        folder = scratch / "graphs"
         folder.mkdir()
         source = _export(kind, request, folder, story.begin(1))
         conversion = _examine(source, request, folder, story.begin(2))
@@ -85,6 +91,24 @@ def convert(request: ConversionRequest, advance: Advance, *, when: str) -> tuple
         packages = write_packages(conversion, pages, story.begin(3), when=when)
     advance("done", len(_STEPS), len(_STEPS))
     return conversion, packages
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    try:
+        with TemporaryDirectory(prefix="appliance-convert-") as folder:
+            yield Path(folder)
+    except ConversionRefused:
+        raise
+    except Exception as error:
+        if not is_no_space(error):
+            raise
+        place = Path(gettempdir())
+        raise ConversionRefused(
+            Reason.DISK_FULL,
+            f"no room in {place} for what lies between source and package: {size_text(disk_usage(place).free)} free",
+            hint="make room, or name a folder on a larger disk: TMPDIR=DIR appliance convert ...",
+        ) from error
 
 
 def _said_licence(request: ConversionRequest, kind: SourceKind) -> str:
@@ -101,8 +125,9 @@ def _export(kind: SourceKind, request: ConversionRequest, folder: Path, tell: Te
             from appliance.convert.sources.torch_program_source import export_torch_program as export  # noqa: PLC0415
         case SourceKind.SCIKIT_LEARN:
             from appliance.convert.sources.scikit_learn_source import export_scikit_learn as export  # noqa: PLC0415
-    path = Path(request.source)
-    return _Source(export(path, folder, request, tell), _digests(path))
+    path = existing_source(request.source)
+    exported = export(path, folder, request, tell)
+    return _Source(exported, {file.name: f"sha256:{hash_file(file)}" for file in (path, *exported.source_files)})
 
 
 def _export_huggingface(request: ConversionRequest, folder: Path, tell: Tell) -> _Source:
@@ -119,31 +144,25 @@ def _export_huggingface(request: ConversionRequest, folder: Path, tell: Tell) ->
     return _Source(export_huggingface(source, folder, request, tell), source.digests)
 
 
-def _digests(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {path.name: f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"}
-
-
 def _examine(source: _Source, request: ConversionRequest, folder: Path, tell: Tell) -> Conversion:
     """Compare the FP32 graphs with the source, then whatever other forms were asked for."""
     exported, runs = source.exported, ReferenceRuns()
     for graph in exported.graphs:
         require_meaningful(graph, runs)
     reading = Reading(label_count=len(exported.labels), blank_token=exported.blank_token)
-    compared: dict[tuple[str, Path], Sequence[Comparison]] = {}
 
     def compare(graph: Graph, file: Path) -> Sequence[Comparison]:
-        if (graph.name, file) not in compared:
-            compared[graph.name, file] = validate(graph, file, exported.task, tell, runs=runs, reading=reading)
-        return compared[graph.name, file]
+        found = validate(graph, file, exported.task, tell, runs=runs, reading=reading)
+        if file == graph.file:  # nothing else is made of a graph that is wrong itself
+            refuse_outside(found, allowed(Form.FP32))
+        return found
 
     def allowed(form: Form) -> Tolerance:
         return tolerance(exported.task, form)
 
-    for graph in exported.graphs:  # before anything else is made of it
-        refuse_outside(compare(graph, graph.file), allowed(Form.FP32))
     calibration = {graph.name: graph.calibration or graph.samples for graph in exported.graphs}
     variants = make_variants(exported, request, calibration, folder, compare, allowed, tell)
+    refuse_unusable(variants, request.target)
     return Conversion(request, exported, source.digests, variants, _machine())
 
 

@@ -46,5 +46,6 @@ class ExportedModel:
     preprocessing: Mapping[str, object]  # from the processor's own configuration
     processor_files: Sequence[Path]  # tokenizer.json, preprocessor_config.json ...: copied into the package
     tool_versions: Mapping[str, str]
+    source_files: Sequence[Path] = ()  # that the source consists of beside the one that was named
     blank_token: int = 0  # of CTC models: stands for no token
     source_card: Path | None = None  # what the makers of the source say of it

@@ -26,6 +26,7 @@ class Reason(Enum):
     EXPORT_FAILED = 25  # the exporter gave up
     NOT_INSTALLED = 26  # the extra [convert] is missing
     EXISTS = 27  # there is something at the place of the result
+    TARGET = 28  # no form of it can be used on the target
 
 
 class ConversionRefused(ApplianceError):

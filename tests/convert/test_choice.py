@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from appliance.convert.comparison import Comparison, Difference, Tolerance
-from appliance.convert.forms.choice import CLEARLY_QUICKER, FORMS_FOR, choose, latency_ratio
+from appliance.convert.forms.choice import CLEARLY_QUICKER, FORMS_FOR, choose, latency_ratio, refuse_unusable
 from appliance.convert.precision import Form, Target
+from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.variant import Latency, Variant
 
 TOLERANCE = Tolerance(relative_error=0.1, cosine=0.99, agreement=0.97)
@@ -171,3 +172,12 @@ def test_fp32_alone_is_chosen_even_with_a_verdict_of_its_own(target):
 
     assert chosen(result) is Form.FP32
     assert result[0].verdict == "TensorRT's parser: refused"
+
+
+def test_a_model_of_which_no_form_can_be_used_is_refused():
+    refused = choose([variant(Form.FP32, verdict="TensorRT's parser, model: refused")], Target.TENSORRT)
+
+    with pytest.raises(ConversionRefused, match="TensorRT's parser") as error:
+        refuse_unusable(refused, Target.TENSORRT)
+    assert error.value.reason is Reason.TARGET
+    refuse_unusable(choose([FP32], Target.TENSORRT), Target.TENSORRT)

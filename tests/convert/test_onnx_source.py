@@ -74,10 +74,12 @@ def answer(file: Path, inputs: dict[str, Array]) -> Array:
     return np.asarray(found)
 
 
-def test_a_graph_with_a_free_batch_axis_is_compared_in_three_sizes(tmp_path: Path) -> None:
+def test_a_graph_with_a_free_batch_axis_is_compared_in_three_sizes_until_each_sample_was_used(tmp_path: Path) -> None:
     graph = the_graph(dense(tmp_path / "dense.onnx"))
 
-    assert [batch.size for batch in graph.batches] == [1, 2, 8]
+    assert [batch.size for batch in graph.batches] == [1, 2, 8, 8]
+    rows = np.concatenate([batch.inputs["x"] for batch in graph.batches])
+    assert all(any(np.array_equal(row, sample.inputs["x"][0]) for row in rows) for sample in graph.samples)
     assert graph.batched
     assert (graph.profiles["x"].min, graph.profiles["x"].max) == ((1, 4), (8, 4))
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,9 +31,6 @@ from tests.registry.packages import files_below
 from tests.support.onnx_models import write_mlp
 
 ROOT = Path(__file__).parents[2]
-
-
-SMALL_DISK_BYTES = 1024 * 1024
 
 
 WRITING = """
@@ -76,18 +72,6 @@ def write(conversion: Conversion, when: str = WHEN) -> list[Path]:
 @pytest.fixture
 def leaves(tmp_path: Path) -> Conversion:
     return a_leaf_conversion(tmp_path / "work", tmp_path / "packages" / "leaves")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk is not permitted")
-    yield place
-    subprocess.run(["umount", place], check=True)
 
 
 def test_an_interrupt_leaves_nothing(leaves: Conversion, tmp_path: Path) -> None:

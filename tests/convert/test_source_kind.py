@@ -16,7 +16,6 @@ from appliance.convert.sources.source_kind import SourceKind, source_kind
         ("a.pt2", SourceKind.TORCH_PROGRAM),
         ("a.joblib", SourceKind.SCIKIT_LEARN),
         ("a.pkl", SourceKind.SCIKIT_LEARN),
-        ("a.skops", SourceKind.SCIKIT_LEARN),
     ],
 )
 def test_a_file_is_told_by_its_ending(tmp_path: Path, name: str, expected: SourceKind) -> None:

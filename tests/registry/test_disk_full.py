@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from appliance.registry.package import read_package
 from appliance.registry.registry_source import RegistrySource
 from appliance.settings import StateLayout
 from tests.registry.packages import DIGITS, ONE, TWO, accept, add, assert_whole, write_package
+from tests.support.small_disk import SMALL_DISK_BYTES
 
 ROOT = Path(__file__).parents[2]
-SMALL_DISK_BYTES = 1024 * 1024
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -32,18 +31,6 @@ with ModelRegistry.open(StateLayout(Path(sys.argv[1]))) as registry:
     except Failed as error:
         print(error)
 """
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk is not permitted")
-    yield place
-    subprocess.run(["umount", place], check=True)
 
 
 def blobs(layout: StateLayout) -> list[Path]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.convert.precision import Form, Target
+from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.variant import Variant
 
 CLEARLY_QUICKER = 0.95  # of FP32's latency: less of a gain is within the noise of a busy machine
@@ -32,6 +33,17 @@ def choose(variants: Sequence[Variant], target: Target) -> list[Variant]:
     else:
         best = min(usable, key=lambda variant: variant.size_bytes, default=judged[0])
     return [replace(variant, chosen=variant is best) for variant in judged]
+
+
+def refuse_unusable(variants: Sequence[Variant], target: Target) -> None:
+    """Raise ConversionRefused if the chosen form is chosen only because none can be used."""
+    chosen = next(variant for variant in variants if variant.chosen)
+    if chosen.verdict:
+        raise ConversionRefused(
+            Reason.TARGET,
+            f"no form of it can be used on {target.value}; {chosen.form.value}: {chosen.verdict}",
+            hint="convert it for another target: --target cpu, --target cuda",
+        )
 
 
 def latency_ratio(variant: Variant, fp32: Variant) -> float:

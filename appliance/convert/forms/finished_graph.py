@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from appliance.backends.onnx_reasons import short_reason
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.sources.graph_file import data_file, write_graph
 
@@ -25,10 +26,9 @@ def write_finished(model: onnx.ModelProto, target: Path) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         target.unlink()
         data_file(target).unlink(missing_ok=True)
-        said = (str(error).strip().splitlines() or [""])[0][:200]
         raise ConversionRefused(
             Reason.EXPORT_FAILED,
-            f"{target.name} would not be valid ONNX: {said}",
+            f"{target.name} would not be valid ONNX: {short_reason(error, os.fspath(target.parent))}",
             hint="convert without this form: --precision fp32",
         ) from error
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.convert.conversion import Conversion
+from appliance.convert.foreign_errors import is_no_space
 from appliance.convert.package.model_files import Content
 from appliance.convert.package.package_content import package_content
 from appliance.convert.package.scratch import scratch_directory
@@ -34,7 +35,6 @@ Tell = Callable[[str], None]
 
 _SPARE_BYTES = 64 * 1024  # for directories
 _BLOCK_BYTES = 4096  # what even a small file takes
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
 
 
@@ -115,7 +115,7 @@ def _disk_errors(request: ConversionRequest, contents: Mapping[str, Content]) ->
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if is_no_space(error):
             place = next(parent for parent in request.out.absolute().parents if parent.exists())
             free_bytes = shutil.disk_usage(place).free
             raise _full(request, _needed_bytes(contents), free_bytes, error.strerror or "") from error

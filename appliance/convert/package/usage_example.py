@@ -18,7 +18,9 @@ def usage_example(served: ServedGraph, golden: GoldenSet) -> str:
         for tensor, variable in zip(wanted, map(_variable, range(len(wanted))), strict=True)
     ]
     code = [
-        "import numpy, tritonclient.grpc as triton",
+        "import numpy",
+        "import tritonclient.grpc as triton",
+        "",
         *(f"{_variable(place)} = {array}" for place, array in enumerate(arrays)),
         f"inputs = [{_joined(tensors)}]",
         f'answer = triton.InferenceServerClient("localhost:8001").infer({_text(served.name)}, inputs)',

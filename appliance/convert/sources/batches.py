@@ -11,12 +11,23 @@ _TEXT = "input_ids"  # padded with the tokenizer's own number, everything else w
 
 def make_batches(samples: Sequence[Sample], sizes: Sequence[int], *, pad_token: int = 0) -> list[Batch]:
     """Join samples, in turn, to batches of these sizes; shorter ones are padded at their end."""
-    batches, start = [], 0
+    return [make_batch(group, pad_token=pad_token) for group in in_turn(samples, sizes)]
+
+
+def in_turn(samples: Sequence[Sample], sizes: Sequence[int]) -> list[list[Sample]]:
+    """Take groups of these sizes, one after the other, from the beginning again where the samples end."""
+    groups, start = [], 0
     for size in sizes:
-        chosen = [samples[(start + number) % len(samples)] for number in range(size)]
-        batches.append(make_batch(chosen, pad_token=pad_token))
+        groups.append([samples[(start + number) % len(samples)] for number in range(size)])
         start += size
-    return batches
+    return groups
+
+
+def sizes_for(count: int, largest: int) -> list[int]:
+    """Return 1, 2 and the largest size, and that again until each of `count` samples has its turn."""
+    sizes = sorted({1, min(2, largest), largest})
+    missing = max(0, count - sum(sizes))
+    return [*sizes, *[largest] * -(-missing // largest)]
 
 
 def make_batch(samples: Sequence[Sample], *, pad_token: int = 0) -> Batch:

@@ -24,7 +24,7 @@ def feature_ranges(model: Any) -> tuple[Array, Array]:
 
 def _thresholds(part: Any, count: int) -> tuple[Array, Array] | None:
     """From the splits of trees: lowest and highest, with a margin beyond them."""
-    trees = [tree.tree_ for tree in np.ravel(getattr(part, "estimators_", [])) if hasattr(tree, "tree_")]
+    trees = [tree.tree_ for tree in (part, *np.ravel(getattr(part, "estimators_", []))) if hasattr(tree, "tree_")]
     if not trees:
         return None
     features = np.concatenate([tree.feature for tree in trees])

@@ -10,6 +10,7 @@ from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.sources.source_files import read_source_text, refuse_unpulled
 
 CONFIG = "config.json"
+MODULES = "modules.json"  # of sentence-transformers: what follows the model, each in a folder of its own
 _ADAPTER = "adapter_config.json"
 # Those that transformers asks for class names. Vocabularies are left out: 'auto_map' may be one of their words.
 _ASKED_FOR_CLASSES = (
@@ -32,7 +33,7 @@ def read_config(directory: Path, files: Mapping[str, Path]) -> Mapping[str, Any]
     """Read config.json: it names an architecture and a model type. Raises ConversionRefused."""
     if CONFIG not in files:
         raise _no_config(directory, files)
-    config = _read_object(files[CONFIG])
+    config = read_object(files[CONFIG])
     architectures, model_type = config.get("architectures"), config.get("model_type")
     if not (isinstance(architectures, list) and architectures and isinstance(architectures[0], str)):
         raise _broken(CONFIG, f"names no architecture: found 'architectures': {architectures!r:.100}")
@@ -49,7 +50,7 @@ def refuse_remote_code(directory: Path, files: Mapping[str, Path]) -> None:
     """Refuse a model whose configuration names Python code of its own. Raises ConversionRefused."""
     for name in _ASKED_FOR_CLASSES:
         if name in files:
-            for found in _code_in(_read_object(files[name])):
+            for found in _code_in(read_object(files[name])):
                 raise ConversionRefused(
                     Reason.REMOTE_CODE,
                     f"{directory.name} brings its own Python code: {name} names {found}; such code is never run",
@@ -58,7 +59,16 @@ def refuse_remote_code(directory: Path, files: Mapping[str, Path]) -> None:
                 )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises ConversionRefused."""
+    document = read_json(file)
+    if not isinstance(document, dict):
+        raise _broken(file.name, f"holds a {type(document).__name__}: expected an object")
+    return document
+
+
+def read_json(file: Path) -> Any:
+    """Read JSON that is not nested too deep. Raises ConversionRefused."""
     refuse_unpulled(file)
     text = read_source_text(file)
     try:
@@ -67,8 +77,6 @@ def _read_object(file: Path) -> dict[str, Any]:
         raise _broken(file.name, "is nested too deep") from None
     except ValueError as error:
         raise _broken(file.name, f"is not valid JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise _broken(file.name, f"holds a {type(document).__name__}: expected an object")
     if max(depth for depth, _, _ in _entries(document)) > _DEEPEST:
         raise _broken(file.name, f"is nested too deep: more than {_DEEPEST} levels")
     return document

@@ -3,9 +3,6 @@
 Optimum's own validation only warns, so it is left out: ours decides.
 """
 
-import contextlib
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 from optimum.exporters.onnx import onnx_export_from_model
 
 from appliance.convert.exported_model import ExportedModel, Graph
+from appliance.convert.foreign_errors import quiet, refusing
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.sources.graph_file import GraphSignature, clean, read_signature
@@ -22,6 +20,7 @@ from appliance.convert.sources.huggingface_processors import Processors, load_pr
 from appliance.convert.sources.huggingface_samples import InputSource, longest_text
 from appliance.convert.sources.huggingface_source import HuggingFaceSource
 from appliance.convert.sources.postprocessing import postprocessing
+from appliance.convert.sources.row_independence import answers_rows_alone
 from appliance.convert.sources.sentence_pooling import SentencePooling, append_pooling, read_sentence_pooling
 from appliance.convert.sources.shapes import ShapeRules, find_shapes
 from appliance.convert.sources.speech_pair import speech_graphs
@@ -56,7 +55,7 @@ def export_huggingface(
     tell("exporting to ONNX")
     _run_exporter(model, source, folder)
     if (folder / _FILE).exists():
-        graphs = [_single_graph(model, folder / _FILE, inputs, calibration, pooling, request)]
+        graphs = [_single_graph(model, folder / _FILE, source.task, (inputs, calibration), pooling, request)]
     else:
         graphs = speech_graphs(model, folder, inputs, calibration, request)
     labels = _labels(model.config, source.task)
@@ -76,28 +75,26 @@ def export_huggingface(
 
 
 def _run_exporter(model: Any, source: HuggingFaceSource, folder: Path) -> None:
-    with _quiet():
-        try:
-            onnx_export_from_model(
-                model, folder, task=source.task.value, opset=OPSET, do_validation=False, device="cpu"
-            )
-        except Exception as error:  # the exporter and what it traces raise anything
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ConversionRefused(
-                Reason.EXPORT_FAILED,
-                f"Optimum could not export {source.architecture} for {source.task.value}: {said}",
-                hint="see what converts: the table 'Models that convert' in README.md",
-            ) from error
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
+            Reason.EXPORT_FAILED,
+            f"Optimum could not export {source.architecture} for {source.task.value}: {said}",
+            hint="see what converts: the table 'Models that convert' in README.md",
+        )
+
+    with quiet(), refusing(refusal):
+        onnx_export_from_model(model, folder, task=source.task.value, opset=OPSET, do_validation=False, device="cpu")
 
 
 def _single_graph(
     model: Any,
     file: Path,
-    inputs: InputSource,
-    calibration: InputSource,
+    task: Task,
+    inputs_and_calibration: tuple[InputSource, InputSource],
     pooling: SentencePooling | None,
     request: ConversionRequest,
 ) -> Graph:
+    inputs, calibration = inputs_and_calibration
     if pooling is not None:
         append_pooling(file, pooling)
     signature = read_signature(file)
@@ -113,8 +110,9 @@ def _single_graph(
     shapes = find_shapes(file, signature, samples, reference, rules)
     clean(file, shapes.fixed)
     more = calibration.samples(signature.inputs) if calibration.folder else []
+    batched = rules.batched and answers_rows_alone(task, reference, shapes.batches)
     return Graph(
-        "model", file, reference, samples, shapes.batches, shapes.profiles, batched=rules.batched, calibration=more
+        "model", file, reference, samples, shapes.batches, shapes.profiles, batched=batched, calibration=more
     )
 
 
@@ -138,15 +136,3 @@ def _labels(config: Any, task: Task) -> list[str]:
 
 def _processing(processors: Processors, task: Task) -> Mapping[str, object]:
     return {**processors.description(), "output": dict(postprocessing(task))}
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Tracing warns of every Python branch that it follows; the comparison with PyTorch is what tells."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 
+from appliance.convert.foreign_errors import refusing
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.sources.huggingface_source import HuggingFaceSource
 from appliance.convert.sources.weights import refuse_unusable
@@ -29,13 +30,27 @@ _CLASSES = MappingProxyType(
         Task.ZERO_SHOT_IMAGE_CLASSIFICATION: ("AutoModelForZeroShotImageClassification",),
     }
 )
+_POOLER = "pooler."  # the dense layer on the first token, which BERT and its kin may have or not
 _SHOWN = 5  # names of weights in a sentence
 
 
 def load_model(source: HuggingFaceSource) -> Any:
     """Load the model on the CPU in FP32, ready for inference. Raises ConversionRefused."""
     loader = _class_for(source)
-    try:
+    model, found = _loaded(loader, source)
+    if found["missing_keys"] and all(key.startswith(_POOLER) for key in found["missing_keys"]):
+        # Language models are trained and saved without one; its output is not asked for.
+        model, found = _loaded(loader, source, add_pooling_layer=False)
+    # A head that the file lacks would be filled with random numbers, and the model would answer all the same.
+    _refuse_keys(source, "lacks", found["missing_keys"])
+    _refuse_keys(source, "has other shapes for", [str(key) for key in found["mismatched_keys"]])
+    if source.pickled:
+        _refuse_unusable_weights(model)
+    return model.eval()
+
+
+def _loaded(loader: Any, source: HuggingFaceSource, **options: Any) -> tuple[Any, dict[str, Any]]:
+    with refusing(lambda said: _not_loaded(source, said)):
         model, found = loader.from_pretrained(
             source.directory,
             local_files_only=True,
@@ -45,17 +60,9 @@ def load_model(source: HuggingFaceSource) -> Any:
             dtype=torch.float32,
             attn_implementation="eager",
             output_loading_info=True,
+            **options,
         )
-    except ConversionRefused:
-        raise
-    except Exception as error:  # transformers raises anything; what it says is all there is
-        raise _not_loaded(source, error) from error
-    # A head that the file lacks would be filled with random numbers, and the model would answer all the same.
-    _refuse_keys(source, "lacks", found["missing_keys"])
-    _refuse_keys(source, "has other shapes for", [str(key) for key in found["mismatched_keys"]])
-    if source.pickled:
-        _refuse_unusable_weights(model)
-    return model.eval()
+    return model, found
 
 
 def _refuse_unusable_weights(model: Any) -> None:
@@ -93,12 +100,11 @@ def _refuse_keys(source: HuggingFaceSource, what: str, keys: Sequence[str]) -> N
         )
 
 
-def _not_loaded(source: HuggingFaceSource, error: Exception) -> ConversionRefused:
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    if "size mismatch" in str(error) or "mismatched" in str(error):
+def _not_loaded(source: HuggingFaceSource, said: str) -> ConversionRefused:
+    if "size mismatch" in said or "mismatched" in said:
         reason, what = Reason.WEIGHTS_MISMATCH, "the weights do not belong to config.json"
     else:
         reason, what = Reason.UNSUPPORTED_ARCHITECTURE, f"transformers cannot load {source.architecture}"
     return ConversionRefused(
-        reason, f"{what}: {said[0][:300]}", hint="compare the files with where they came from, then convert again"
+        reason, f"{what}: {said}", hint="compare the files with where they came from, then convert again"
     )

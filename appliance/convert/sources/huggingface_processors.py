@@ -9,7 +9,9 @@ from typing import Any
 
 import transformers
 
+from appliance.convert.foreign_errors import refusing
 from appliance.convert.refusal import ConversionRefused, Reason
+from appliance.convert.sources.huggingface_config import read_object
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 _PREPROCESSOR = "preprocessor_config.json"
@@ -62,7 +64,15 @@ def load_processors(directory: Path) -> Processors:
     has_tokenizer = any((directory / name).exists() for name in _TOKENIZER_FILES)
     preprocessor = _preprocessor_config(directory)
     is_audio = any(key in preprocessor for key in _AUDIO_KEYS)
-    try:
+
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
+            Reason.NO_CONFIG,
+            f"the tokenizer or preprocessor files of {directory.name} cannot be read: {said}",
+            hint="compare them with where they came from, or remove them to convert without",
+        )
+
+    with refusing(refusal):
         return Processors(
             tokenizer=transformers.AutoTokenizer.from_pretrained(directory, **options) if has_tokenizer else None,
             image=transformers.AutoImageProcessor.from_pretrained(directory, use_fast=False, **options)
@@ -71,26 +81,13 @@ def load_processors(directory: Path) -> Processors:
             audio=transformers.AutoFeatureExtractor.from_pretrained(directory, **options) if is_audio else None,
             files=tuple(directory / name for name in PACKAGE_FILES if (directory / name).is_file()),
         )
-    except Exception as error:  # transformers raises anything; what it says is all there is
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ConversionRefused(
-            Reason.NO_CONFIG,
-            f"the tokenizer or preprocessor files of {directory.name} cannot be read: {said}",
-            hint="compare them with where they came from, or remove them to convert without",
-        ) from error
 
 
 def _preprocessor_config(directory: Path) -> Mapping[str, Any]:
     path = directory / _PREPROCESSOR
     if not path.is_file():
         return {}
-    try:
-        document = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConversionRefused(
-            Reason.NO_CONFIG, f"{path.name} is not valid JSON: {error}", hint=f"bring {path.name} again"
-        ) from error
-    return document if isinstance(document, dict) else {}
+    return read_object(path)
 
 
 def _is_plain(value: object) -> bool:

@@ -4,25 +4,24 @@ Invariants: only regular files below the directory count, symbolic links and dev
 run code is accepted without the person's word; the weights named here are those that transformers will load.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from appliance.convert.refusal import ConversionRefused, Reason
-from appliance.convert.sources.huggingface_config import CONFIG, read_config, refuse_remote_code
+from appliance.convert.sources.huggingface_config import CONFIG, MODULES, read_config, refuse_remote_code
 from appliance.convert.sources.huggingface_heads import task_of
 from appliance.convert.sources.huggingface_weights import find_weights
-from appliance.convert.sources.source_files import list_source_files, open_source_file, refuse_unpulled
+from appliance.convert.sources.source_files import list_source_files, refuse_unpulled
 from appliance.convert.sources.source_kind import existing_source
 from appliance.convert.task import Task
+from appliance.registry.durable import hash_file
 
 # Tokenizers and processors are free to name their vocabulary as they like; what ends otherwise is never read.
 _READ_BY_LOADERS = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".tiktoken")
 _INDEX = ".index.json"
 _CARD = "README.md"
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def read_huggingface_source(text: str, task: Task | None, *, allow_pickle: bool)
         chosen,
         tuple(files[name] for name in weights.files),
         weights.pickled,
-        {name: _digest(files[name]) for name in used},
+        {name: f"sha256:{hash_file(files[name])}" for name in used},
         files.get(_CARD),
     )
 
@@ -76,14 +75,7 @@ def _not_a_directory(path: Path) -> ConversionRefused:
 
 
 def _read_by_loaders(files: Mapping[str, Path]) -> list[str]:
-    return [
+    own = [
         name for name in files if "/" not in name and name.endswith(_READ_BY_LOADERS) and not name.endswith(_INDEX)
     ]
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open_source_file(file) as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
+    return [*own, *(name for name in files if MODULES in files and name.endswith(f"/{CONFIG}"))]

@@ -62,6 +62,7 @@ def export_onnx(path: Path, folder: Path, request: ConversionRequest, tell: Tell
         preprocessing={},
         processor_files=(),
         tool_versions={name: metadata.version(name) for name in _TOOLS},
+        source_files=[path.parent / name for name in report.facts.external_files],
     )
 
 

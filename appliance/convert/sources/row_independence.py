@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from appliance.convert.exported_model import Reference
-from appliance.convert.samples import Array, Sample
+from appliance.convert.precision import Form
+from appliance.convert.refusal import ConversionRefused
+from appliance.convert.samples import Array, Batch, Sample
 from appliance.convert.sources.batches import make_batch
+from appliance.convert.task import Task
+from appliance.convert.validation.metrics import difference
+from appliance.convert.validation.tolerances import tolerance
 
 _JOINED_ROWS = 3  # enough to see another row's influence
 _RELATIVE_ERROR = 1e-3  # of the largest value: sums in another order, not another result
@@ -27,6 +32,18 @@ def largest_batch(reference: Reference, samples: Sequence[Sample], most: int) ->
     if joined == 1 or not _independent(reference, alike, joined):
         return 0
     return largest
+
+
+def answers_rows_alone(task: Task, reference: Reference, batches: Sequence[Batch]) -> bool:
+    """Say whether a model answers each row of a batch as it answers it alone, by the metric of its task."""
+    batch = next((batch for batch in batches if batch.size > 1), None)
+    if batch is None:
+        return True
+    joined, alone = reference(batch.inputs), row_by_row(reference)(batch.inputs)
+    try:
+        return difference(task, alone, joined, inputs=batch.inputs).within(tolerance(task, Form.FP32))
+    except ConversionRefused:  # the outputs do not have the same shapes
+        return False
 
 
 def row_by_row(reference: Reference) -> Reference:

@@ -18,6 +18,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.exceptions import InconsistentVersionWarning
 
 from appliance.convert.exported_model import ExportedModel, Reference
+from appliance.convert.foreign_errors import refusing
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
@@ -68,23 +69,24 @@ def export_scikit_learn(path: Path, folder: Path, request: ConversionRequest, te
 
 
 def _load(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            model = joblib.load(path)
-    except InconsistentVersionWarning as error:
-        raise ConversionRefused(
-            Reason.UNSUPPORTED_ARCHITECTURE,
-            f"{path.name} was saved by scikit-learn {error.original_sklearn_version}, "
-            f"this environment has {error.current_sklearn_version}",
-            hint=f"train it again here, or: pip install scikit-learn=={error.original_sklearn_version}",
-        ) from error
-    except Exception as error:  # a pickle can raise anything
-        raise ConversionRefused(
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
             Reason.NO_WEIGHTS,
-            f"{path.name} cannot be loaded: {_first_line(error)}",
+            f"{path.name} cannot be loaded: {said}",
             hint="save the fitted model again: joblib.dump(model, 'model.joblib')",
-        ) from error
+        )
+
+    with refusing(refusal), warnings.catch_warnings():
+        warnings.simplefilter("error", InconsistentVersionWarning)
+        try:
+            model = joblib.load(path)
+        except InconsistentVersionWarning as error:
+            raise ConversionRefused(
+                Reason.UNSUPPORTED_ARCHITECTURE,
+                f"{path.name} was saved by scikit-learn {error.original_sklearn_version}, "
+                f"this environment has {error.current_sklearn_version}",
+                hint=f"train it again here, or: pip install scikit-learn=={error.original_sklearn_version}",
+            ) from error
     if not hasattr(model, "predict") or not hasattr(model, "n_features_in_"):
         raise ConversionRefused(
             Reason.UNSUPPORTED_ARCHITECTURE,
@@ -115,22 +117,23 @@ def _refuse_answers(path: Path, model: Any) -> None:
 def _export(model: Any, file: Path) -> tuple[str, ...]:
     is_classifier = hasattr(model, "classes_")
     options = {id(model): {"zipmap": False}} if is_classifier else None
-    try:
-        with warnings.catch_warnings():
-            # skl2onnx reads them of every SVC, whether it has probabilities or not
-            warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
-            graph = to_onnx(
-                model,
-                initial_types=[(INPUT, FloatTensorType([None, model.n_features_in_]))],
-                options=options,
-                target_opset={"": OPSET, "ai.onnx.ml": 3},
-            )
-    except Exception as error:  # skl2onnx raises anything
-        raise ConversionRefused(
+
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
             Reason.UNSUPPORTED_ARCHITECTURE,
-            f"skl2onnx cannot export {_architecture(model)}: {_first_line(error)}",
+            f"skl2onnx cannot export {_architecture(model)}: {said}",
             hint="replace the part that it names; pipelines of scikit-learn's own estimators convert",
-        ) from error
+        )
+
+    with refusing(refusal), warnings.catch_warnings():
+        # skl2onnx reads them of every SVC, whether it has probabilities or not
+        warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
+        graph = to_onnx(
+            model,
+            initial_types=[(INPUT, FloatTensorType([None, model.n_features_in_]))],
+            options=options,
+            target_opset={"": OPSET, "ai.onnx.ml": 3},
+        )
     wanted = _outputs(model, [value.name for value in graph.graph.output])
     _keep_outputs(graph.graph, wanted)
     write_graph(graph, file)
@@ -189,7 +192,3 @@ def _whole_or_text(labels: Array) -> Array:
 def _architecture(model: Any) -> str:
     names = [type(part).__name__ for part in parts(model)]
     return f"Pipeline({', '.join(names)})" if hasattr(model, "steps") else names[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -4,7 +4,6 @@ Without it every client would have to know and repeat it, each in its own way.
 Source of the rule: `modules.json` and `1_Pooling/config.json` of the directory.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from onnx import helper, numpy_helper
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array
 from appliance.convert.sources.graph_file import write_graph
+from appliance.convert.sources.huggingface_config import CONFIG, MODULES, read_json, read_object
+from appliance.convert.sources.source_files import list_source_files
 
 OUTPUT = "sentence_embedding"
 _HIDDEN, _MASK = "last_hidden_state", "attention_mask"
@@ -44,14 +45,17 @@ class SentencePooling:
 
 def read_sentence_pooling(directory: Path) -> SentencePooling | None:
     """Read how the directory pools; None if it does not. Raises ConversionRefused for a way we do not know."""
-    modules = directory / "modules.json"
-    if not modules.is_file():
+    files = list_source_files(directory)
+    if MODULES not in files:
         return None
-    kinds = {entry["type"].rpartition(".")[2]: entry.get("path", "") for entry in _read_json(modules)}
+    kinds = _modules(files[MODULES])
     if "Pooling" not in kinds:
         return None
     unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
-    config = _read_json(directory / kinds["Pooling"] / "config.json")
+    file = f"{kinds['Pooling']}/{CONFIG}"
+    if file not in files:
+        raise _broken(f"{MODULES} names {file!r:.100}, which is not a file of the directory")
+    config = read_object(files[file])
     modes = sorted(name for name, value in config.items() if name.startswith("pooling_mode_") and value is True)
     if unknown or len(modes) != 1 or modes[0] not in _MODES:
         found = ", ".join([*unknown, *modes])
@@ -121,10 +125,21 @@ def _tiny(graph: Any) -> str:
     return name
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConversionRefused(
-            Reason.NO_CONFIG, f"{path} cannot be read: {error}", hint=f"bring {path.name} again"
-        ) from error
+def _modules(file: Path) -> dict[str, str]:
+    """Kind of module -> folder that describes it."""
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise _broken(f"{MODULES} holds a {type(entries).__name__}, expected a list")
+    found = {}
+    for entry in entries:
+        kind, folder = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
+        if not (isinstance(kind, str) and isinstance(folder, str)):
+            raise _broken(f"{MODULES} holds {entry!r:.100}, expected objects with 'type' and 'path'")
+        found[kind.rpartition(".")[2]] = folder
+    return found
+
+
+def _broken(message: str) -> ConversionRefused:
+    return ConversionRefused(
+        Reason.NO_CONFIG, message, hint=f"bring {MODULES} and its folders again, or remove it to convert without"
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from appliance.backends.onnxruntime import open_session
 from appliance.convert.exported_model import Reference, ShapeProfile
 from appliance.convert.samples import Array, Batch, Sample
-from appliance.convert.sources.batches import describe, make_batches
+from appliance.convert.sources.batches import describe, in_turn, make_batch, sizes_for
 from appliance.convert.sources.graph_file import Dim, GraphSignature
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -47,24 +47,20 @@ def find_shapes(
     file: Path, signature: GraphSignature, samples: Sequence[Sample], reference: Reference, rules: ShapeRules
 ) -> Shapes:
     """Try other sizes of texts, pictures and sounds, and make the batches that the validation compares."""
-    sizes = sorted({1, min(2, rules.max_batch_size), rules.max_batch_size})
-    if rules.batched:
-        batches = make_batches(samples, sizes, pad_token=rules.pad_token)
-    else:
-        batches = [_mixed(samples, size) for size in sizes]
+    groups = in_turn(samples, sizes_for(len(samples), rules.max_batch_size))
+    batches = [make_batch(group, pad_token=rules.pad_token) if rules.batched else _mixed(group) for group in groups]
     tried = [
         Batch(describe(inputs), 1, inputs)
         for inputs in _other_sizes(signature, samples[0], rules)
         if _both_take(file, reference, inputs)
     ]
-    fixed = _fixed_axes(signature, samples[0], tried, rules)
+    fixed = _fixed_axes(signature, samples, tried, rules)
     return Shapes(fixed, [*batches, *tried], _profiles(signature, samples, tried, rules))
 
 
-def _mixed(samples: Sequence[Sample], size: int) -> Batch:
-    """Several pictures and the texts of one sample: each has a batch axis of its own."""
-    pictures = make_batches(samples, [size])[0].inputs
-    texts = samples[size % len(samples)].inputs
+def _mixed(samples: Sequence[Sample]) -> Batch:
+    """The pictures of all samples and the texts of the last: each has a batch axis of its own."""
+    pictures, texts = make_batch(samples).inputs, samples[-1].inputs
     inputs = {name: texts[name] if name in TEXT_INPUTS else pictures[name] for name in texts}
     return Batch(describe({name: inputs[name] for name in inputs if name not in TEXT_INPUTS}), 1, inputs)
 
@@ -121,16 +117,17 @@ def _both_take(file: Path, reference: Reference, inputs: Mapping[str, Array]) ->
 
 
 def _fixed_axes(
-    signature: GraphSignature, sample: Sample, tried: Sequence[Batch], rules: ShapeRules
+    signature: GraphSignature, samples: Sequence[Sample], tried: Sequence[Batch], rules: ShapeRules
 ) -> dict[str, dict[int, int]]:
     """Axes that are free in the file but not in truth. The batch axis, and tokens up to the limit, stay free."""
     fixed: dict[str, dict[int, int]] = {}
     for name, dims in signature.inputs.items():
-        shapes = {batch.inputs[name].shape[1:] for batch in tried} | {sample.inputs[name].shape[1:]}
+        compared = [each.inputs for each in tried] + [each.inputs for each in samples]
+        shapes = {inputs[name].shape[1:] for inputs in compared}
         for axis in range(1, len(dims)):
             varies = len({shape[axis - 1] for shape in shapes}) > 1
             if _is_free(dims, axis) and not varies and not (name in TEXT_INPUTS and rules.max_tokens > 1):
-                fixed.setdefault(name, {})[axis] = sample.inputs[name].shape[axis]
+                fixed.setdefault(name, {})[axis] = samples[0].inputs[name].shape[axis]
     return fixed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from appliance.convert.refusal import ConversionRefused, Reason
 
 _HUB_ID = re.compile(r"(?:https?://[\w.-]+/)?([\w-][\w.-]*(?:/[\w-][\w.-]*)?)/?(?:tree/[\w./-]+)?")
-_SUPPORTED = "a Hugging Face directory with config.json, *.onnx, *.pt2, or a scikit-learn *.joblib, *.pkl or *.skops"
+_SUPPORTED = "a Hugging Face directory with config.json, *.onnx, *.pt2, or a scikit-learn *.joblib or *.pkl"
 
 
 class SourceKind(Enum):
@@ -25,7 +25,6 @@ _KINDS = {
     ".joblib": SourceKind.SCIKIT_LEARN,
     ".pkl": SourceKind.SCIKIT_LEARN,
     ".pickle": SourceKind.SCIKIT_LEARN,
-    ".skops": SourceKind.SCIKIT_LEARN,
 }
 
 

@@ -12,8 +12,10 @@ from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array, Sample
 from appliance.convert.sources.graph_file import clean, read_signature
 from appliance.convert.sources.huggingface_samples import InputSource
+from appliance.convert.sources.row_independence import answers_rows_alone
 from appliance.convert.sources.shapes import ShapeRules, find_shapes
 from appliance.convert.sources.torch_reference import decoder_reference, encoder_reference
+from appliance.convert.task import Task
 
 ENCODER, DECODER = "encoder", "decoder"
 _FILES = {ENCODER: "encoder_model.onnx", DECODER: "decoder_model.onnx"}
@@ -59,7 +61,10 @@ def _graph(
     tokens = min(inputs.max_length, _MOST_TOKENS)
     shapes = find_shapes(file, signature, samples, reference, ShapeRules(request.max_batch_size, tokens, 0))
     clean(file, shapes.fixed)
-    return Graph(name, file, reference, samples, shapes.batches, shapes.profiles, calibration=calibration)
+    batched = answers_rows_alone(Task.SPEECH_RECOGNITION, reference, shapes.batches)
+    return Graph(
+        name, file, reference, samples, shapes.batches, shapes.profiles, batched=batched, calibration=calibration
+    )
 
 
 def _decoder_sample(model: Any, sound: Sample, encoded: Mapping[str, Array], decode: Reference) -> Sample:

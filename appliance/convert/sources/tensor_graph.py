@@ -11,7 +11,6 @@ from appliance.convert.sources.graph_file import GraphSignature, read_signature
 from appliance.convert.sources.row_independence import close, largest_batch
 from appliance.convert.sources.shapes import ShapeRules, find_shapes
 
-_WHOLE_CASES = 8  # compared where samples cannot be joined
 _ASKED_TWICE = 4  # chance may give a few numbers twice
 
 Tell = Callable[[str], None]
@@ -61,7 +60,7 @@ def _refuse_chance(reference: Reference, sample: Sample) -> None:
 
 
 def _whole_graph(file: Path, reference: Reference, samples: Sequence[Sample], calibration: Sequence[Sample]) -> Graph:
-    batches = [Batch(_case(sample), 1, sample.inputs) for sample in samples[:_WHOLE_CASES]]
+    batches = [Batch(_case(sample), 1, sample.inputs) for sample in samples]
     profiles = {name: _profile([sample.inputs[name].shape for sample in samples]) for name in samples[0].inputs}
     return Graph("model", file, reference, samples, batches, profiles, batched=False, calibration=calibration)
 

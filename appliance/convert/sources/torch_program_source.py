@@ -6,11 +6,7 @@ torch.export.pt2_archive._package) and, as a fallback, its sample inputs (deseri
 torch._export.serde.serialize).
 """
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from appliance.convert.exported_model import ExportedModel, Reference
+from appliance.convert.foreign_errors import quiet, refusing
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array
@@ -67,28 +64,28 @@ def export_torch_program(path: Path, folder: Path, request: ConversionRequest, t
 
 
 def _load(path: Path) -> Any:
-    try:
-        with _quiet():
-            return torch.export.load(path)
-    except Exception as error:  # torch raises anything; what it says is all there is
-        raise ConversionRefused(
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
             Reason.NO_WEIGHTS,
-            f"{path.name} is not a program that torch {torch.__version__} can load: {_first_line(error)}",
+            f"{path.name} is not a program that torch {torch.__version__} can load: {said}",
             hint="save it again: torch.export.save(torch.export.export(model, inputs), 'model.pt2')",
-        ) from error
+        )
+
+    with quiet(), refusing(refusal):
+        return torch.export.load(path)
 
 
 def _export(program: Any, file: Path, outputs: list[str]) -> None:
-    try:
-        with _quiet():
-            found = torch.onnx.export(program, dynamo=True, opset_version=OPSET, output_names=outputs)
-            found.save(file)
-    except Exception as error:  # the exporter raises anything
-        raise ConversionRefused(
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
             Reason.EXPORT_FAILED,
-            f"torch.onnx could not export the program: {_first_line(error)}",
+            f"torch.onnx could not export the program: {said}",
             hint="rewrite the operator that it names, then export and convert again",
-        ) from error
+        )
+
+    with quiet(), refusing(refusal):
+        found = torch.onnx.export(program, dynamo=True, opset_version=OPSET, output_names=outputs)
+        found.save(file)
 
 
 def _inputs(path: Path, program: Any) -> list[TensorInput]:
@@ -136,19 +133,3 @@ def _reference(program: Any, outputs: Sequence[str]) -> Reference:
         return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
 
     return run
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells its story on standard output, which belongs to the result."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -13,6 +13,7 @@ from appliance.backends.onnx_reasons import short_reason
 from appliance.backends.onnxruntime import open_session
 from appliance.convert.comparison import Comparison
 from appliance.convert.exported_model import Graph
+from appliance.convert.foreign_errors import refusing
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array, Batch
 from appliance.convert.task import Task
@@ -114,17 +115,15 @@ def _run(session: Any, graph: Graph, batch: Batch) -> dict[str, Array]:
 
 
 def _run_source(graph: Graph, batch: Batch) -> Mapping[str, Array]:
-    try:
-        return graph.reference(batch.inputs)
-    except ConversionRefused:
-        raise
-    except Exception as error:  # sources are computed by several libraries, which raise anything
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ConversionRefused(
+    def refusal(said: str) -> ConversionRefused:
+        return ConversionRefused(
             Reason.SAMPLES,
             f"the source itself cannot compute {batch.case}: {said}",
             hint="bring inputs of shapes that it takes: appliance convert ... --samples DIR",
-        ) from error
+        )
+
+    with refusing(refusal):
+        return graph.reference(batch.inputs)
 
 
 def _compared(

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+import transformers as hf
 
 from appliance.convert.refusal import Reason
 from tests.convert.with_torch.commands import ROOT, convert, run
-from tests.convert.with_torch.tiny_models import ARCHITECTURES, REFUSED, Architecture, save
+from tests.convert.with_torch.tiny_models import ARCHITECTURES, REFUSED, TEXT, Architecture, save
 from tests.support.daemon import DaemonProcess
 
 pytestmark = pytest.mark.slow
@@ -44,6 +45,15 @@ def test_all_of_them_are_served_and_answer_as_pytorch_did(packages):
     assert [finding for finding in findings if not finding["ok"]] == []
     assert {finding["model"] for finding in findings} == {path.name for path in packages.iterdir()}
     assert result.returncode == 0
+
+
+def test_a_language_model_without_a_pooler_gives_its_features(tmp_path):
+    masked = Architecture("BERT masked", "fill-mask", lambda: hf.BertForMaskedLM(hf.BertConfig(**TEXT)))
+    source = save(masked, tmp_path / "source")
+
+    document = convert(source, tmp_path / "model", "--licence", "MIT", "--task", "feature-extraction")
+
+    assert document["validation"]["within_tolerance"] is True
 
 
 @pytest.mark.parametrize("architecture", REFUSED, ids=lambda each: each.name)

@@ -1,5 +1,6 @@
 """Plain ONNX files, torch.export programs and scikit-learn models as sources, through the command."""
 
+import hashlib
 import importlib.util
 import json
 import pickle
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -167,6 +169,17 @@ def test_a_plain_onnx_file_becomes_a_package_with_int8_for_the_cpu(tmp_path):
     assert sum(variant["chosen"] for variant in forms.values()) == 1
     assert forms["int8-cpu"]["size_bytes"] < forms["fp32"]["size_bytes"]
     assert run("models", "add", str(tmp_path / "cnn"), "--state", str(tmp_path / "state")).returncode == 0
+
+
+def test_weights_beside_an_onnx_file_are_part_of_its_provenance(tmp_path):
+    onnx_models.write_mlp(tmp_path / "inline.onnx", (16, 8))
+    model = onnx.load(tmp_path / "inline.onnx")
+    onnx.save(model, tmp_path / "mlp.onnx", save_as_external_data=True, location="mlp.bin", size_threshold=0)
+
+    document = convert(tmp_path / "mlp.onnx", tmp_path / "mlp", *MIT)
+
+    digest = hashlib.sha256((tmp_path / "mlp.bin").read_bytes()).hexdigest()
+    assert document["source"]["files"]["mlp.bin"] == f"sha256:{digest}"
 
 
 def test_a_broken_onnx_file_is_refused_with_the_runtime_s_reason(tmp_path):

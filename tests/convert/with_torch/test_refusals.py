@@ -1,7 +1,12 @@
 """Sources that cannot be converted: each has its sentence, its next step and its exit status; nothing is written."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -117,6 +122,58 @@ def test_the_name_of_a_model_on_a_hub_is_refused_with_the_way_to_bring_it(tmp_pa
 
     assert result.returncode == Reason.HUB_ID.value
     assert "--local-dir" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"a": 1}', "expected a list"),
+        ("[1]", "expected objects"),
+        ('[{"type": "x.Pooling", "path": "../outside"}]', "not a file of the directory"),
+    ],
+)
+def test_a_pooling_that_cannot_be_read_is_refused(source, tmp_path, content, words):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (source / "modules.json").write_text(content)
+
+    result = run("convert", str(source), "--out", str(tmp_path / "model"), *MIT, "--task", "feature-extraction")
+
+    assert result.returncode == Reason.NO_CONFIG.value, result.stderr
+    assert words in " ".join(result.stderr.split())
+
+
+def test_a_disk_that_is_full_while_exporting_is_said(source, tmp_path):
+    limited = ("bash", "-c", 'ulimit -f 64; exec "$@"', "limited")
+
+    result = run("convert", str(source), "--out", str(tmp_path / "model"), *MIT, prefix=limited)
+
+    assert result.returncode == Reason.DISK_FULL.value, result.stderr
+    assert "TMPDIR" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_terminated_conversion_leaves_nothing(source, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "appliance.cli.main",
+        "convert",
+        str(source),
+        "--out",
+        str(tmp_path / "model"),
+        *MIT,
+    ]
+    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not any(scratch.iterdir()):
+            time.sleep(0.01)
+        process.terminate()
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_place_that_is_taken_is_left_as_it_is(source, tmp_path):
