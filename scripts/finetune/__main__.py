@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from appliance.convert.offline import go_offline
 from appliance.errors import ApplianceError, InvalidInput
@@ -35,6 +36,7 @@ def parse_arguments() -> argparse.Namespace:
 def finetune(arguments: argparse.Namespace) -> None:
     if arguments.out.exists():
         raise InvalidInput(f"{arguments.out} is there already", hint="name another directory with --out")
+    require_writable(arguments.out.parent)
     os.environ.update(PINNED)
     go_offline()
     from finetune import data, directory, training  # noqa: PLC0415  (torch, once there is no network)
@@ -51,9 +53,19 @@ def finetune(arguments: argparse.Namespace) -> None:
     print(f"next: {_next_command(arguments.out, pictures.licence or OWN_LICENCE)}", file=sys.stderr)
 
 
+def require_writable(folder: Path) -> None:
+    """Find out now and not after the training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", hint="name another --out") from error
+
+
 def _next_command(out: Path, licence: str) -> str:
     package = Path("build/packages") / out.name
-    return f".venv-convert/bin/appliance convert {out} --samples {out}/samples --licence {licence} --out {package}"
+    program = os.path.relpath(Path(sys.executable).with_name("appliance"))
+    return f"{program} convert {out} --samples {out}/samples --licence {licence} --out {package}"
 
 
 def main() -> int:

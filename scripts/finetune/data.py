@@ -100,7 +100,7 @@ def _read(path: Path) -> Picture:
     try:
         with Image.open(path) as file:
             return ImageOps.exif_transpose(file).convert("L")  # upright, as `appliance infer` reads it
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}", hint="replace or remove the file") from error
 
 
