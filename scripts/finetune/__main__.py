@@ -54,10 +54,10 @@ def finetune(arguments: argparse.Namespace) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Find out now and not after the training."""
+    """Find out now and not after the training. Folders that are missing are made when there is something for them."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryDirectory(dir=folder).cleanup()
+        TemporaryDirectory(dir=existing).cleanup()
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be written to: {error.strerror}", hint="name another --out") from error
 

@@ -154,3 +154,14 @@ def test_a_wrong_label_shows_beside_perfect_numbers():
 
 def test_the_smallest_numbers_still_have_a_direction():
     assert compare(np.array([1e-200, 1e-200]), np.array([1e-200, 0])).cosine == pytest.approx(math.sqrt(0.5))
+
+
+def test_which_of_two_tied_classes_comes_first_says_nothing():
+    scores = np.array([[0.5, 0.5 - 1e-7, 0.0], [0.2, 0.7, 0.1]])
+    reference = {"label": np.array([0, 1]), "probabilities": scores}
+
+    tied = difference(Task.TENSORS, reference, {"label": np.array([1, 1]), "probabilities": scores})
+    wrong = difference(Task.TENSORS, reference, {"label": np.array([0, 2]), "probabilities": scores})
+
+    assert (tied.agreement, tied.cosine) == (1, pytest.approx(1))
+    assert (wrong.agreement, wrong.cosine) == (0.5, 0.5)

@@ -23,6 +23,12 @@ def decide(reference: Array, found: Array, axis: int = -1) -> tuple[Array, Array
     return own, np.where(tied, own, other)
 
 
+def best_two_tied(scores: Array) -> Array:
+    """Say of each row of [N, classes] whether its best two classes are tied."""
+    second, best = np.partition(scores, -2, axis=-1)[:, -2:].T
+    return np.asarray(best - second <= TIE * np.abs(scores).max(-1))
+
+
 def equal_share(reference: Array, found: Array) -> float:
     """Share of equal elements; nothing to compare is full agreement."""
     return mean_share(np.asarray(reference == found))

@@ -1,14 +1,16 @@
 """Outputs of two runs, made comparable or refused: what cannot be compared must never count as agreement."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.samples import Array
+from appliance.convert.validation.decisions import best_two_tied, mean_share
 
 _TOKEN_AXES = 3
+_SCORES_AXES = 2
 _HINT = "export the model with torch.export yourself, then: appliance convert MODEL.pt2"
 
 
@@ -44,8 +46,8 @@ def pair_outputs(reference: Mapping[str, Array], found: Mapping[str, Array]) -> 
         if one.dtype.kind == "f":
             own[name], other[name] = _finite(name, one.astype(np.float64), two.astype(np.float64))
         else:
-            exact[name] = _exact_share(one, two)
-    return OutputPairs(own, other, exact)
+            exact[name] = (one, two)
+    return OutputPairs(own, other, {name: _exact_share(*pair, own.values()) for name, pair in exact.items()})
 
 
 def _check_form(name: str, one: Array, two: Array) -> None:
@@ -82,10 +84,16 @@ def _finite(name: str, one: Array, two: Array) -> tuple[Array, Array]:
     return own, np.where(infinite, own, two)
 
 
-def _exact_share(one: Array, two: Array) -> float:
+def _exact_share(one: Array, two: Array, scores: Iterable[Array]) -> float:
+    """Share of equal elements. Of a class for each row, the rows count as equal whose best two scores are tied."""
+    rows = one.shape[0] if one.size and one.size == one.shape[0] else None
     if _kind(one) == "text":
         one, two = (np.asarray([_text(each) for each in array.reshape(-1)], dtype=object) for array in (one, two))
-    return float(np.mean(one == two)) if one.size else 1.0
+    equal = np.asarray(one == two)
+    for score in scores:
+        if score.ndim == _SCORES_AXES and score.shape[0] == rows and score.shape[1] > 1:
+            equal = equal.reshape(-1) | best_two_tied(score)
+    return mean_share(equal)
 
 
 def _text(element: object) -> str:

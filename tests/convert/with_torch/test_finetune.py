@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 
+import grpc
 import numpy as np
 import pytest
+import torch
+import transformers
 from PIL import Image
 
 from tests.convert.with_torch.commands import ROOT, convert, run
+from tests.rpc.wire import infer, request, tensor
 from tests.support.daemon import DaemonProcess
 
 pytestmark = pytest.mark.slow
@@ -63,6 +67,34 @@ def test_digits_are_learnt_converted_and_read_from_a_picture(tmp_path):
         answer = run("infer", "digits", "--input", f"pixel_values={picture}", "--address", daemon.address, "--json")
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["outputs"][0]["classes"][0][0]["label"] == "7"
+
+
+@pytest.mark.root
+def test_digits_learnt_and_converted_where_no_network_leads_anywhere_answer_as_pytorch_does(sinkhole, tmp_path):
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    source, samples = out / "digits", out / "digits" / "samples"
+    training = ["-m", "finetune", "--out", source, "--epochs", 4]
+    converting = ["-m", "appliance.cli.main", "convert", source, "--out", out / "packages" / "digits"]
+    environment = {"TMPDIR": str(scratch), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT / "scripts")}
+
+    for arguments in (training, [*converting, "--samples", samples, "--licence", "Apache-2.0"]):
+        command = [sys.executable, *map(str, arguments)]
+        outcome = sinkhole(command, writable=[out, scratch], environment=environment, timeout_s=240)
+        assert outcome.returncode == 0, outcome.output
+        assert (outcome.events, outcome.written, outcome.survivors) == ((), (), ()), outcome.output
+
+    pictures = [Image.open(path) for path in sorted(samples.glob("*.png"))[:8]]
+    processor = transformers.AutoImageProcessor.from_pretrained(source, local_files_only=True)
+    pixels = processor(pictures, return_tensors="np")["pixel_values"]
+    model = transformers.AutoModelForImageClassification.from_pretrained(source, local_files_only=True).eval()
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(pixels)).logits.numpy()
+    with DaemonProcess(out / "packages") as daemon, grpc.insecure_channel(daemon.address) as channel:
+        answer = infer(channel, request("digits", [tensor("pixel_values", "FP32", pixels.shape)], [pixels.tobytes()]))
+    served = np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(wanted.shape)
+    np.testing.assert_allclose(served, wanted, atol=1e-4)
 
 
 def test_the_shipped_digits_model_is_what_training_and_converting_give(tmp_path):
