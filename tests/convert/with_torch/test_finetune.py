@@ -85,9 +85,9 @@ def test_digits_learnt_and_converted_where_no_network_leads_anywhere_answer_as_p
         assert outcome.returncode == 0, outcome.output
         assert (outcome.events, outcome.written, outcome.survivors) == ((), (), ()), outcome.output
 
-    pictures = [Image.open(path) for path in sorted(samples.glob("*.png"))[:8]]
+    pictures = [np.asarray(Image.open(path))[None] for path in sorted(samples.glob("*.png"))[:8]]
     processor = transformers.AutoImageProcessor.from_pretrained(source, local_files_only=True)
-    pixels = processor(pictures, return_tensors="np")["pixel_values"]
+    pixels = processor(pictures, return_tensors="np", input_data_format="channels_first")["pixel_values"]
     model = transformers.AutoModelForImageClassification.from_pretrained(source, local_files_only=True).eval()
     with torch.inference_mode():
         wanted = model(torch.from_numpy(pixels)).logits.numpy()
