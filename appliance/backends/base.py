@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from appliance.model.config import ExecutionPolicy, InstanceGroup, ModelConfig
+from appliance.model.config import InstanceGroup, ModelConfig
+from appliance.model.execution import ExecutionPolicy
 from appliance.model.signature import ModelSignature
 
 Array = npt.NDArray[Any]

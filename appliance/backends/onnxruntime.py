@@ -19,8 +19,9 @@ from appliance.backends.base import Array, LoadRequest, ModelInstance
 from appliance.backends.onnx_reasons import short_reason
 from appliance.backends.onnx_types import datatype_of_ort_type
 from appliance.errors import Failed, InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
 from appliance.model.datatype import Datatype
+from appliance.model.execution import ExecutionPolicy
 from appliance.model.signature import ModelSignature, SignatureTensor
 
 if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":

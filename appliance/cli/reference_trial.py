@@ -7,8 +7,9 @@ import numpy as np
 from appliance.backends.base import LoadRequest
 from appliance.backends.table import open_backend
 from appliance.errors import ApplianceError
-from appliance.model.config import ExecutionPolicy, InstanceGroup
+from appliance.model.config import InstanceGroup
 from appliance.model.config_text import config_from_toml
+from appliance.model.execution import ExecutionPolicy
 
 _CONFIG = """
 backend = "reference"

@@ -59,6 +59,9 @@ def show_models(models: "Iterable[pb.ModelStatus]") -> None:
         for model in models
     ]
     print_table(_COLUMNS, rows, right=("VERSION", "INSTANCES", "INFERENCES"))
+    for model in models:
+        if model.HasField("engine_build"):
+            print_text(f"{model.name} version {model.version}: {_building(model.engine_build)}")
     with_reason = [model for model in models if model.reason]
     if with_reason:
         print_text("")
@@ -66,3 +69,9 @@ def show_models(models: "Iterable[pb.ModelStatus]") -> None:
         print_text(
             f"{model.name} {f'version {model.version} ' if model.version else ''}{model.state}: {model.reason}"
         )
+
+
+def _building(build: "pb.EngineBuild") -> str:
+    if not build.elapsed_s:
+        return "its engine waits to be built"
+    return f"its engine is being built, {build.fraction:.0%} in {format_duration(build.elapsed_s)}: {build.phase}"

@@ -25,7 +25,9 @@ def trial_check(name: str, settings: ModelSettings) -> Check:
                 timeout_s=settings.import_timeout_s,
             )
         else:  # its own code only: nothing of the file is executed
-            signature = open_backend(backend).load(LoadRequest(model_file, config, (), config.execution)).signature
+            signature = (
+                open_backend(backend).load(LoadRequest(model_file, config, (), config.execution.policy)).signature
+            )
         complete_config(config, signature, name=name, backend=backend, platform="", filename=model_file.name)
         return signature
 

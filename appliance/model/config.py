@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
+from appliance.model.execution import Execution, ExecutionPath
 
 DEFAULT_MAX_QUEUE_SIZE = 1024  # requests; bounded by default so that overload is refused early, not felt late
 DEFAULT_MAX_BATCH_SIZE = 4  # Triton's default-max-batch-size, when the file shows a batch dimension and nobody says
@@ -22,13 +23,6 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExecutionPolicy(Enum):
-    """What happens when the device that was asked for cannot be had."""
-
-    REQUIRE = "require"  # the model does not load
-    PREFER = "prefer"  # it loads on the CPU, and metadata, status and journal say so
 
 
 class InstanceKind(Enum):
@@ -259,7 +253,7 @@ class ModelConfig(_Part):
     response_cache: Switch = Switch()
     description: str = ""
     licence: str = ""
-    execution: ExecutionPolicy = ExecutionPolicy.REQUIRE
+    execution: Execution = Execution()
 
     @model_validator(mode="before")
     @classmethod
@@ -285,6 +279,12 @@ class ModelConfig(_Part):
         if too_large:
             raise ValueError(
                 f"preferred_batch_size {too_large[0]} is larger than max_batch_size {self.max_batch_size}"
+            )
+        on_cpu = [group for group in self.instance_group if group.kind is InstanceKind.CPU]
+        gpu_paths = [path.value for path in self.execution.paths if path is not ExecutionPath.CPU]
+        if on_cpu and gpu_paths:
+            raise ValueError(
+                f"instance_group says KIND_CPU, but execution names {gpu_paths[0]}: leave one of them out"
             )
         for kind, tensors in (("input", self.input), ("output", self.output)):
             names = [tensor.name for tensor in tensors]

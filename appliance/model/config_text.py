@@ -52,6 +52,9 @@ def config_from_proto(message: model_config_pb2.ModelConfig, where: str) -> Mode
     document: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
     for field in _WITHOUT_EFFECT:
         document.pop(field, None)
+    execution = document.get("parameters", {}).pop("execution", None)
+    if execution is not None:
+        document["execution"] = execution.get("string_value", "")
     if "max_batch_size" not in document and "input" in document:
         document["max_batch_size"] = 0  # Triton: a configuration that lists its inputs means what it says
     return _validated(document, where)  # pydantic reads proto3 JSON's 64-bit integers written as strings
@@ -64,7 +67,7 @@ def config_to_proto(config: ModelConfig) -> model_config_pb2.ModelConfig:
     for key, value in (("description", config.description), ("licence", config.licence)):
         if value:
             parameters[key] = {"string_value": value}
-    parameters["execution"] = {"string_value": config.execution.value}
+    parameters["execution"] = {"string_value": config.execution.text}
     return json_format.ParseDict(_plain(document), model_config_pb2.ModelConfig())
 
 

@@ -11,6 +11,7 @@ from appliance.errors import InvalidInput
 from appliance.rpc.call import Call, Parts, Service
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
+from appliance.serving.engine_works import EngineBuild
 from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.model_table import ModelEntry, VersionEntry
@@ -19,7 +20,7 @@ LONGEST_RECONCILE_S = 600.0
 
 
 class AdminService:
-    """Status, Reconcile, ReloadSettings."""
+    """Status, Reconcile, ReloadSettings, CancelEngineBuild."""
 
     def __init__(
         self,
@@ -45,7 +46,12 @@ class AdminService:
     @property
     def service(self) -> Service:
         """The table of methods."""
-        methods = {"Status": self._status, "Reconcile": self._reconcile, "ReloadSettings": self._reload_settings}
+        methods = {
+            "Status": self._status,
+            "Reconcile": self._reconcile,
+            "ReloadSettings": self._reload_settings,
+            "CancelEngineBuild": self._cancel_engine_build,
+        }
         return Service("appliance.admin.v1.ApplianceAdmin", methods, {}, {})
 
     async def _status(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
@@ -84,9 +90,35 @@ class AdminService:
         applied, needs_restart = await self._reload()
         return [pb.ReloadSettingsResponse(applied=applied, needs_restart=needs_restart).SerializeToString()]
 
+    async def _cancel_engine_build(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+        request = parse(pb.CancelEngineBuildRequest, data)
+        cancelled = [
+            build.available
+            for build in self._manager.engines.builds()
+            if build.available.name == request.name and request.version in ("", str(build.available.version))
+        ]
+        for available in cancelled:
+            self._manager.engines.cancel(available)
+        return [pb.CancelEngineBuildResponse(cancelled=len(cancelled)).SerializeToString()]
+
     def _models(self) -> list[pb.ModelStatus]:
         table = self._manager.table
-        return [_status_of(name, table.entries[name], entry, reason) for name, entry, reason in table.rows()]
+        builds = {(build.available.name, build.available.version): build for build in self._manager.engines.builds()}
+        models = []
+        for name, entry, reason in table.rows():
+            status = _status_of(name, table.entries[name], entry, reason)
+            if entry is not None and (name, entry.version) in builds:
+                _add_build(status, builds[name, entry.version])
+            models.append(status)
+        return models
+
+
+def _add_build(status: pb.ModelStatus, build: EngineBuild) -> None:
+    status.engine_build.SetInParent()
+    if build.progress is not None:
+        status.engine_build.phase = build.progress.phase
+        status.engine_build.fraction = build.progress.fraction
+        status.engine_build.elapsed_s = build.progress.elapsed_s
 
 
 def _status_of(name: str, model: ModelEntry, entry: VersionEntry | None, reason: str) -> pb.ModelStatus:
@@ -99,7 +131,7 @@ def _status_of(name: str, model: ModelEntry, entry: VersionEntry | None, reason:
         reason=reason,
         digest=entry.available.digest or "",
         aliases=sorted(alias for alias, version in model.source.aliases.items() if version == entry.version),
-        execution_asked=entry.available.config.execution.value,
+        execution_asked=entry.available.config.execution.text,
     )
     if entry.model is not None:
         _add_loaded(status, entry.model)
@@ -110,6 +142,9 @@ def _add_loaded(status: pb.ModelStatus, model: LoadedModel) -> None:
     status.backend = model.served.config.backend
     status.device = model.device
     status.reason = status.reason or model.device_note
+    status.execution_path = model.path.value if model.path is not None else ""
+    for path, why in model.passed_over.items():
+        status.passed_over.add(path=path.value, reason=why)
     status.instances = model.instances
     status.queue_depth = model.queue_depth
     status.load_duration_s = model.load_duration_s

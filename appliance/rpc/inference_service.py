@@ -136,6 +136,8 @@ def _described(model: LoadedModel) -> ModelConfig:
     """The configuration in force, with the device that really computes among its parameters."""
     config = config_to_proto(model.served.config)
     config.parameters["execution_device"].string_value = model.device
+    if model.path is not None:
+        config.parameters["execution_path"].string_value = model.path.value
     if model.device_note:
         config.parameters["execution_note"].string_value = model.device_note
     if model.available.digest:

@@ -1,4 +1,5 @@
-"""One named thread that owns one ModelInstance: creates it, warms it up, runs batches, closes it.
+"""One named thread that owns one ModelInstance: creates it, warms it up, compares it with the golden answers, runs
+batches, closes it.
 
 When a joined batch fails, its requests are run one by one: if the data of one of them are at fault, only its sender
 is told, and its neighbours get their answers.
@@ -15,6 +16,7 @@ from appliance.model.config import InstanceGroup
 from appliance.model.config_completion import ServedModel
 from appliance.serving.dynamic_batcher import DynamicBatcher
 from appliance.serving.execution import execute_batch
+from appliance.serving.golden_check import GoldenCheck
 from appliance.serving.request import Batch, InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 
@@ -31,6 +33,7 @@ class InstanceWorker:
         name: str,
         create: Callable[[], ModelInstance],
         warm_up: Sequence[InferenceRequest],
+        golden: GoldenCheck | None,
         batcher: DynamicBatcher,
         statistics: ModelStatistics,
         deliver: Deliver,
@@ -39,6 +42,7 @@ class InstanceWorker:
     ) -> None:
         self._create = create
         self._warm_up = warm_up
+        self._golden = golden
         self._batcher = batcher
         self._statistics = statistics
         self._deliver = deliver
@@ -68,7 +72,9 @@ class InstanceWorker:
         try:
             for request in self._warm_up:
                 instance.execute(request.inputs, request.outputs)
-        except Exception as error:  # noqa: BLE001  (a model that fails its warm-up is not served; the loader says so)
+            if self._golden is not None:
+                self._golden.run(instance)
+        except Exception as error:  # noqa: BLE001  (a model that fails here is not served; the loader says so)
             self.ready.set_exception(error)
             return False
         self.ready.set_result(None)
@@ -103,17 +109,19 @@ def instance_workers(
     model: BackendModel,
     served: ServedModel,
     warm_up: Sequence[InferenceRequest],
+    golden: GoldenCheck | None,
     batcher: DynamicBatcher,
     statistics: ModelStatistics,
     deliver: Deliver,
 ) -> list[InstanceWorker]:
-    """Start one worker for each instance of each group."""
+    """Start one worker for each instance of each group; the first of each group gives the golden answers."""
 
     def start(group: InstanceGroup, index: int) -> InstanceWorker:
         return InstanceWorker(
             f"{group.name}_{index}"[:15],
             lambda: model.create_instance(group),
             warm_up,
+            golden if index == 0 else None,
             batcher,
             statistics,
             deliver,

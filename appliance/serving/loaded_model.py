@@ -8,40 +8,56 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from appliance.backends.base import Array, BackendModel, LoadRequest
-from appliance.backends.table import backend_name, open_backend
-from appliance.errors import ApplianceError, Busy, Expired, InvalidInput
-from appliance.model.config import InstanceGroup, InstanceKind
-from appliance.model.config_completion import ServedModel, complete_config, served_model
+from appliance.backends.base import Array
+from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.errors import ApplianceError, Busy, Expired
+from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
 from appliance.serving.direct_path import DirectMeter, DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
+from appliance.serving.golden_check import GoldenCheck
 from appliance.serving.instance_worker import instance_workers
-from appliance.serving.package_file import read_package_file
 from appliance.serving.request import InferenceRequest
 from appliance.serving.statistics import ModelStatistics
+from appliance.serving.version_opening import open_version
 from appliance.serving.warm_up import warm_up_requests
 
 logger = logging.getLogger(__name__)
+
+ENGINE_MISSING = "its engine is being built"
 
 
 class LoadedModel:
     """Answers inferences of one version until it is closed."""
 
-    def __init__(self, available: AvailableVersion, loop: asyncio.AbstractEventLoop) -> None:
-        """Load, warm up and be ready. Blocks for as long as that takes: call it from a loader thread.
+    def __init__(
+        self,
+        available: AvailableVersion,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        path: ExecutionPath | None = None,
+        passed_over: Mapping[ExecutionPath, str] = MappingProxyType({}),
+        engine: EngineFile | None = None,
+    ) -> None:
+        """Load, warm up, give the golden answers and be ready. Blocks as long as that takes: for loader threads.
+
+        path: what computes; None: as the instance groups say. passed_over: paths that were preferred, and why they
+        do not serve. engine: for TensorRT; it stays the caller's.
 
         Raises an ApplianceError that says why the version cannot be served; then nothing is left behind.
         """
         started_s = time.monotonic()
         self.available = available
+        self.path = path
+        self.passed_over = dict(passed_over)
         self.name = available.name
         self.version = available.version
         self.version_text = str(available.version)
         self._loop = loop
-        self._model, self.served = _open(available)
+        self._model, self.served = open_version(available, path, engine)
         self._direct: DirectPath | None = None
         self.statistics = ModelStatistics()
         delivery = _Delivery(loop, self.statistics)
@@ -51,6 +67,7 @@ class LoadedModel:
                 self._model,
                 self.served,
                 warm_up_requests(self.served, available.directory),
+                GoldenCheck.of_package(self.served, available.directory),
                 self._batcher,
                 self.statistics,
                 delivery.deliver,
@@ -71,7 +88,17 @@ class LoadedModel:
     @property
     def device_note(self) -> str:
         """Why that is not the device asked for; empty if it is."""
-        return self._model.device_note
+        reasons = [f"not on {path.value}: {reason}" for path, reason in self.passed_over.items()]
+        return "; ".join([*reasons, *filter(None, [self._model.device_note])])
+
+    @property
+    def awaits_engine(self) -> bool:
+        """Whether it serves on another path only until its engine is built."""
+        return self.passed_over.get(ExecutionPath.TENSORRT) == ENGINE_MISSING
+
+    def engine_failed(self, reason: str) -> None:
+        """The engine that it waited for could not be built."""
+        self.passed_over[ExecutionPath.TENSORRT] = reason
 
     @property
     def instances(self) -> int:
@@ -196,37 +223,3 @@ def _resolve(future: "asyncio.Future[list[Array]]", request: InferenceRequest) -
         future.set_exception(request.error)
     else:
         future.set_result(request.result)
-
-
-def _open(available: AvailableVersion) -> tuple[BackendModel, ServedModel]:
-    """Open the model file, complete the configuration from it and check that they agree."""
-    name = backend_name(available.config)
-    backend = open_backend(name)
-    groups = tuple(group for group in available.config.instance_group) or (InstanceGroup(kind=InstanceKind.CPU),)
-    model = backend.load(LoadRequest(available.model_file, available.config, groups, available.config.execution))
-    try:
-        config = complete_config(
-            available.config,
-            model.signature,
-            name=available.name,
-            backend=name,
-            platform=backend.platform,
-            filename=available.model_file.name,
-            default_instances=backend.default_cpu_instances,
-        )
-        labels = {
-            output.label_filename: _labels(available, output.label_filename)
-            for output in config.output
-            if output.label_filename
-        }
-        return model, served_model(config, model.signature, labels)
-    except ApplianceError:
-        model.close()
-        raise
-
-
-def _labels(available: AvailableVersion, filename: str) -> tuple[str, ...]:
-    try:
-        return tuple(read_package_file(available.directory, filename).decode().splitlines())
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"label file {filename} is not UTF-8 text: {error}") from error

@@ -11,7 +11,7 @@ asked for them leaves: half of one would leave the model half-loaded.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from appliance.errors import ApplianceError, Failed, NotFound
@@ -19,6 +19,8 @@ from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.model.lifecycle import UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
+from appliance.serving.config_overrides import ConfigOverrides
+from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry
 from appliance.serving.version_loader import VersionLoader
 
@@ -27,27 +29,20 @@ logger = logging.getLogger(__name__)
 _STOPPING = "the appliance is stopping"
 
 
-@dataclass(frozen=True, slots=True)
-class _Override:
-    """A configuration that a client gave for the very files that carry these stamps."""
-
-    config: ModelConfig
-    stamps: frozenset[str]
-
-
 class ModelManager:
     """Owns every LoadedModel."""
 
-    def __init__(self, source: ModelSource, *, load_threads: int, load_attempts: int) -> None:
-        """Create it on the running event loop."""
+    def __init__(self, source: ModelSource, engines: EngineWorks, *, load_threads: int, load_attempts: int) -> None:
+        """Create it on the running event loop; `engines` is closed with it."""
         self.source = source
+        self.engines = engines
         self.table = ModelTable()
         self.started = False
-        self._loader = VersionLoader(source, threads=load_threads, attempts=load_attempts)
+        self._loader = VersionLoader(source, engines, threads=load_threads, attempts=load_attempts)
         self._reconciling = asyncio.Lock()
         self._locks: dict[ModelName, asyncio.Lock] = {}
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then
-        self._overrides: dict[ModelName, _Override] = {}
+        self._overrides = ConfigOverrides()
         self._works: set[asyncio.Task[None]] = set()
         self._watchers: set[Callable[[], None]] = set()
         self._closing = False
@@ -117,17 +112,12 @@ class ModelManager:
             desired = _desired(name, source)
             assert source is not None
             self._unloaded.pop(name, None)
-            previous = self._overrides.pop(name, None)
-            if override is not None:
-                stamps = frozenset(source.versions[version].stamp for version in desired)
-                self._overrides[name] = _Override(override, stamps)
+            previous = self._overrides.replace(name, override, [source.versions[version] for version in desired])
             await self._settle(name, source, desired, reload=True)
             versions = [self.table.entries[name].versions[version] for version in desired]
             if any(version.model and not version.reason for version in versions):
                 return
-            self._overrides.pop(name, None)
-            if previous is not None:
-                self._overrides[name] = previous
+            self._overrides.restore(name, previous)
             which = "" if any(version.model for version in versions) else "no version is available: "
             raise Failed(f"failed to load '{name}', {which}{'; '.join(version.reason for version in versions)}")
 
@@ -163,7 +153,7 @@ class ModelManager:
         wanted = [entry.versions[version] for version in desired if version in entry.versions]
         async with asyncio.TaskGroup() as group:
             for version in wanted:
-                configured = self._configured(source.versions[version.version])
+                configured = self._overrides.configured(source.versions[version.version])
                 if reload or version.model is None or version.model.available != configured:
                     group.create_task(self._bring_up(version, configured))
         if any(version.model for version in wanted) or not wanted:
@@ -187,14 +177,10 @@ class ModelManager:
             entry.versions.setdefault(number, VersionEntry(number, available)).available = available
         return entry
 
-    def _configured(self, available: AvailableVersion) -> AvailableVersion:
-        override = self._overrides.get(available.name)
-        if override is None or available.stamp not in override.stamps:
-            return available
-        return replace(available, config=override.config)
-
-    async def _bring_up(self, version: VersionEntry, available: AvailableVersion) -> None:
-        """Load one version beside what serves now, then switch over."""
+    async def _bring_up(
+        self, version: VersionEntry, available: AvailableVersion, *, rebuilt: bool = False
+    ) -> None:
+        """Load one version beside what serves now, then switch over. `rebuilt`: its engine has just been built."""
         if version.draining is not None:
             await asyncio.wait([version.draining])
         previous = version.model
@@ -226,6 +212,30 @@ class ModelManager:
             return
         self._changed()
         logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
+        if model.awaits_engine and not rebuilt:
+            version.building = asyncio.create_task(self._change_to_engine(version, available))
+
+    async def _change_to_engine(self, version: VersionEntry, available: AvailableVersion) -> None:
+        """Build the engine of a version that serves on another path meanwhile, then change over to it."""
+        try:
+            await self._loader.build_engine(available)
+        except ApplianceError as error:
+            if version.model is not None:
+                version.model.engine_failed(str(error))
+            logger.error(  # noqa: TRY400
+                "%s version %s stays on %s: %s",
+                available.name,
+                available.version,
+                version.model.device if version.model else "nothing",
+                error,
+            )
+            self._changed()
+            return
+        finally:
+            version.building = None
+        async with self._locks.setdefault(available.name, asyncio.Lock()):
+            if version.model is not None and version.model.available == available and not self._closing:
+                await self._bring_up(version, available, rebuilt=True)
 
     def _suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
         """Models of which a desired version was being loaded when the process ended last time."""
@@ -240,10 +250,12 @@ class ModelManager:
             self._retire(version, UNLOADED)
         del self.table.entries[name]
         self._unloaded.pop(name, None)
-        self._overrides.pop(name, None)
+        self._overrides.forget(name)
 
     def _retire(self, version: VersionEntry, reason: str) -> None:
         """Switch requests away from a version at once; it is closed in the background."""
+        if version.state is ModelState.LOADING or version.building is not None:
+            self._loader.cancel_build(version.available)
         model = version.model
         if model is None:
             if version.state is ModelState.UNAVAILABLE and reason == UNLOADED:

@@ -1,6 +1,6 @@
-"""Loading and closing versions on threads of their own, with every attempt written down.
+"""Loading and closing versions, and building their engines, on threads of their own, with every attempt written down.
 
-Ownership: owns the loader and closer threads; `load` and `drain` are called on the event loop. What a load that fails
+Ownership: owns the loader, closer and builder threads; `load` and `drain` are called on the event loop. What a load that fails
 began is given back before its error is reported; what a load produced for nobody is closed.
 """
 
@@ -8,13 +8,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from appliance.errors import ApplianceError, Failed
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion, ModelSource
+from appliance.serving.engine_works import EngineWorks
 from appliance.serving.freed_memory import give_back_freed_memory
 from appliance.serving.loaded_model import LoadedModel
+from appliance.serving.path_loading import EngineNeeded, load_on_best_path
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +26,15 @@ Result = TypeVar("Result")
 class VersionLoader:
     """Turns an AvailableVersion into a LoadedModel, and a LoadedModel into nothing."""
 
-    def __init__(self, source: ModelSource, *, threads: int, attempts: int) -> None:
+    def __init__(self, source: ModelSource, engines: EngineWorks, *, threads: int, attempts: int) -> None:
         """Create it on the running event loop. `attempts`: loads that ended the process before one is refused."""
         self._loop = asyncio.get_running_loop()
         self._source = source
+        self._engines = engines
         self._attempts = attempts
         self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="builder")  # a build takes the whole GPU
         self._drains: set[asyncio.Task[None]] = set()
         self._loading: dict[tuple[ModelName, ModelVersion], AvailableVersion] = {}  # on loader threads now
 
@@ -39,14 +43,34 @@ class VersionLoader:
         return await self._loop.run_in_executor(self._loaders, function, *arguments)
 
     async def load(self, available: AvailableVersion) -> LoadedModel:
-        """Verify, write the attempt down, load, warm up. Raises an ApplianceError, whatever went wrong."""
+        """Verify, build an engine if nothing else can serve, write the attempt down, load, warm up.
+
+        Raises an ApplianceError, whatever went wrong.
+        """
         try:
-            return await self.run(self._load, available)
+            try:
+                return await self.run(self._load, available)
+            except EngineNeeded:
+                await self.build_engine(available)
+                return await self.run(self._load, available)
         except ApplianceError:
             raise
+        except EngineNeeded as error:
+            raise Failed(
+                "its engine was built, but is not in the cache any more",
+                hint="let the cache be larger: setting engines.largest_bytes",
+            ) from error
         except Exception as error:
             logger.exception("loading %s version %s failed", available.name, available.version)
             raise Failed(f"loading failed: {type(error).__name__}: {error}") from error
+
+    async def build_engine(self, available: AvailableVersion) -> None:
+        """Build the engine of a version and keep it. Raises an ApplianceError: Cancelled if `cancel_build` was called."""
+        await self._loop.run_in_executor(self._builder, self._engines.build, available)
+
+    def cancel_build(self, available: AvailableVersion) -> None:
+        """End the build of an engine that nobody wants any more, or keep it from beginning."""
+        self._engines.cancel(available)
 
     def drain(self, model: LoadedModel) -> "asyncio.Task[None]":
         """Let a model answer what it has queued, then close it."""
@@ -63,6 +87,8 @@ class VersionLoader:
 
     async def stop_loading(self) -> None:
         """Begin no further load, and wait for those that run: cut off, they would look like crashes."""
+        self._engines.close()
+        self._builder.shutdown(wait=False, cancel_futures=True)
         await self._loop.run_in_executor(self._closers, lambda: self._loaders.shutdown(cancel_futures=True))
 
     async def close(self) -> None:
@@ -81,10 +107,13 @@ class VersionLoader:
         if refusal:
             raise Failed(refusal)
         self._source.verify(available)
+        return load_on_best_path(available, self._open, self._engines)
+
+    def _open(self, available: AvailableVersion, **how: Any) -> LoadedModel:
         self._source.load_started(available)
         self._loading[available.name, available.version] = available
         try:
-            model = LoadedModel(available, self._loop)
+            model = LoadedModel(available, self._loop, **how)
         except BaseException as error:
             self._source.load_finished(available, str(error) or type(error).__name__)
             raise

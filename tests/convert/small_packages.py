@@ -5,7 +5,7 @@ from pathlib import Path
 
 from onnx import NodeProto, helper
 
-from appliance.cli.golden import read_golden_samples
+from appliance.registry.golden import read_golden_samples
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import Graph, ShapeProfile
 from appliance.convert.package.package_writer import write_packages

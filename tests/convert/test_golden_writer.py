@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.cli.golden import read_golden_samples
+from appliance.registry.golden import read_golden_samples
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.package.package_writer import write_packages

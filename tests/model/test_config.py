@@ -3,15 +3,17 @@
 import pytest
 
 from appliance.errors import InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceKind, ModelConfig
+from appliance.model.config import InstanceKind, ModelConfig
 from appliance.model.config_text import (
     config_from_json,
     config_from_pbtxt,
+    config_from_proto,
     config_from_toml,
     config_to_json,
     config_to_proto,
 )
 from appliance.model.datatype import Datatype
+from appliance.model.execution import Execution, ExecutionPath
 
 TOML = """
 max_batch_size = 8
@@ -54,7 +56,7 @@ def test_toml_and_pbtxt_say_the_same_thing():
     ours = config_from_toml(TOML, "model.toml")
     tritons = config_from_pbtxt(PBTXT, "config.pbtxt")
 
-    assert ours.model_copy(update={"execution": ExecutionPolicy.REQUIRE, "description": ""}) == tritons
+    assert ours.model_copy(update={"execution": Execution(), "description": ""}) == tritons
     assert ours.input[0].data_type is Datatype.FP32
     assert ours.instance_group[0].kind is InstanceKind.CPU
     assert ours.parameter("intra_op_thread_count") == "2"
@@ -69,6 +71,27 @@ def test_a_configuration_survives_the_way_to_the_wire_and_back():
     assert message.parameters["execution"].string_value == "prefer"
     assert message.parameters["description"].string_value == "a model"
     assert '"max_batch_size":8' in config_to_json(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "wire", "permitted"),
+    [
+        ("execution = 'require'", "require", ""),
+        ("execution = 'prefer'", "prefer", ""),
+        ("execution = ['tensorrt', 'cuda', 'cpu']", "require tensorrt, cuda, cpu", "tensorrt cuda cpu"),
+        ("execution = { require = 'tensorrt' }", "require tensorrt", "tensorrt"),
+        ("execution = { prefer = ['tensorrt', 'cuda'] }", "prefer tensorrt, cuda", "tensorrt cuda cpu"),
+        ("execution = 'prefer cuda'", "prefer cuda", "cuda cpu"),
+    ],
+)
+def test_execution_has_several_written_forms_and_one_on_the_wire(text, wire, permitted):
+    config = config_from_toml(text, "model.toml")
+
+    message = config_to_proto(config)
+
+    assert message.parameters["execution"].string_value == config.execution.text == wire
+    assert config_from_proto(message, "wire").execution == config.execution
+    assert config.execution.permitted == tuple(map(ExecutionPath, permitted.split()))
 
 
 def test_json_may_write_numbers_as_strings():
@@ -109,6 +132,14 @@ def test_a_pbtxt_that_lists_its_inputs_means_no_batching_when_it_names_no_batch_
         ('instance_group = [{ kind = "KIND_MODEL" }]', "instance_group.0.kind", "KIND_MODEL is not supported"),
         ("version_policy = { latest = {}, all = {} }", "version_policy", "expected one of latest, all, specific"),
         ("execution = 'whatever'", "execution", "'require' or 'prefer'"),
+        ("execution = ['tensorrt', 'rocm']", "execution.paths.1", "'tensorrt', 'cuda' or 'cpu'"),
+        ("execution = ['cuda', 'cuda']", "execution", "appears twice"),
+        ("execution = { demand = ['cuda'] }", "execution", "found demand, expected 'require' or 'prefer'"),
+        (
+            "execution = 'require tensorrt'\ninstance_group = [{ kind = 'KIND_CPU' }]",
+            "configuration",
+            "instance_group says KIND_CPU, but execution names tensorrt",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_field_and_reason(text, field, reason):

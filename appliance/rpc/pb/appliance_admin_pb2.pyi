@@ -56,7 +56,7 @@ class ModelSource(_message.Message):
     def __init__(self, registry_path: _Optional[str] = ..., directory_path: _Optional[str] = ..., sealed: _Optional[bool] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "version", "state", "reason", "backend", "digest", "aliases", "execution_asked", "device", "instances", "memory", "inference_count", "execution_count", "failure_count", "last_inference_unix_ms", "queue_depth", "load_duration_s")
+    __slots__ = ("name", "version", "state", "reason", "backend", "digest", "aliases", "execution_asked", "device", "instances", "memory", "inference_count", "execution_count", "failure_count", "last_inference_unix_ms", "queue_depth", "load_duration_s", "execution_path", "passed_over", "engine_build")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,9 @@ class ModelStatus(_message.Message):
     LAST_INFERENCE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     LOAD_DURATION_S_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PATH_FIELD_NUMBER: _ClassVar[int]
+    PASSED_OVER_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_BUILD_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: str
@@ -91,7 +94,28 @@ class ModelStatus(_message.Message):
     last_inference_unix_ms: int
     queue_depth: int
     load_duration_s: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., backend: _Optional[str] = ..., digest: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., execution_asked: _Optional[str] = ..., device: _Optional[str] = ..., instances: _Optional[int] = ..., memory: _Optional[_Iterable[_Union[DeviceMemory, _Mapping]]] = ..., inference_count: _Optional[int] = ..., execution_count: _Optional[int] = ..., failure_count: _Optional[int] = ..., last_inference_unix_ms: _Optional[int] = ..., queue_depth: _Optional[int] = ..., load_duration_s: _Optional[float] = ...) -> None: ...
+    execution_path: str
+    passed_over: _containers.RepeatedCompositeFieldContainer[PassedOverPath]
+    engine_build: EngineBuild
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., backend: _Optional[str] = ..., digest: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., execution_asked: _Optional[str] = ..., device: _Optional[str] = ..., instances: _Optional[int] = ..., memory: _Optional[_Iterable[_Union[DeviceMemory, _Mapping]]] = ..., inference_count: _Optional[int] = ..., execution_count: _Optional[int] = ..., failure_count: _Optional[int] = ..., last_inference_unix_ms: _Optional[int] = ..., queue_depth: _Optional[int] = ..., load_duration_s: _Optional[float] = ..., execution_path: _Optional[str] = ..., passed_over: _Optional[_Iterable[_Union[PassedOverPath, _Mapping]]] = ..., engine_build: _Optional[_Union[EngineBuild, _Mapping]] = ...) -> None: ...
+
+class PassedOverPath(_message.Message):
+    __slots__ = ("path", "reason")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    reason: str
+    def __init__(self, path: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class EngineBuild(_message.Message):
+    __slots__ = ("phase", "fraction", "elapsed_s")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    fraction: float
+    elapsed_s: float
+    def __init__(self, phase: _Optional[str] = ..., fraction: _Optional[float] = ..., elapsed_s: _Optional[float] = ...) -> None: ...
 
 class DeviceMemory(_message.Message):
     __slots__ = ("kind", "device_id", "size_bytes")
@@ -128,3 +152,17 @@ class ReloadSettingsResponse(_message.Message):
     applied: _containers.RepeatedScalarFieldContainer[str]
     needs_restart: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, applied: _Optional[_Iterable[str]] = ..., needs_restart: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CancelEngineBuildRequest(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class CancelEngineBuildResponse(_message.Message):
+    __slots__ = ("cancelled",)
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    cancelled: int
+    def __init__(self, cancelled: _Optional[int] = ...) -> None: ...

@@ -56,9 +56,8 @@ class GoldenSamples:
             return False
         if expected.dtype.kind == "f":
             return bool(np.allclose(found, expected, rtol=self.rtol, atol=self.atol, equal_nan=True))
-        if expected.dtype.kind in "SU":
-            texts = [text.encode() if isinstance(text, str) else bytes(text) for text in expected.reshape(-1)]
-            return bool(found.reshape(-1).tolist() == texts)
+        if expected.dtype.kind in "SUO":
+            return _texts(found) == _texts(expected)
         return bool(np.array_equal(found, expected))
 
 
@@ -75,6 +74,10 @@ def read_golden_samples(package: Path) -> GoldenSamples | None:
         first = error.errors(include_url=False)[0]
         raise InvalidInput(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return GoldenSamples(path.parent, document.rtol, document.atol, document.sample)
+
+
+def _texts(array: Array) -> list[bytes]:
+    return [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
 
 
 def _read_array(path: Path) -> Array:

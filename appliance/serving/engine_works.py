@@ -1,0 +1,126 @@
+"""Engines for the versions that ask for TensorRT: found in the cache or built, one at a time, with progress and cancel.
+
+Ownership: `find` and `build` are called on loader and builder threads; the rest may be called on the event loop, and
+never waits. A build that is cancelled, or that fails, leaves nothing behind.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from appliance.backends.probe import PathReport, ProbeReport
+from appliance.backends.tensorrt.build_request import BuildProgress
+from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.errors import Cancelled, Failed
+from appliance.model.execution import ExecutionPath
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry.source import AvailableVersion
+
+Advance = Callable[[BuildProgress], None]
+
+
+class EngineSource(Protocol):
+    """Where engines come from: the cache, or the builder behind it."""
+
+    def find(self, available: AvailableVersion) -> EngineFile | None:
+        """Return the verified engine of a version for this box's GPU, None if it has to be built.
+
+        Raises InvalidInput if TensorRT cannot take the version, Failed if it cannot be used here.
+        """
+
+    def build(self, available: AvailableVersion, advance: Advance, cancelled: threading.Event) -> None:
+        """Build and keep the engine of a version. Raises InvalidInput, Failed, Cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBuild:
+    """A build that goes on, or waits for another (`progress` is None)."""
+
+    available: AvailableVersion
+    progress: BuildProgress | None
+
+
+@dataclass(slots=True)
+class _Job:
+    available: AvailableVersion
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    progress: BuildProgress | None = None
+
+
+class EngineWorks:
+    """One for each daemon."""
+
+    def __init__(self, source: EngineSource, probe: Callable[[], ProbeReport]) -> None:
+        """`probe` says what this box can run; it is asked once, and only when a model names a path on a GPU."""
+        self._source = source
+        self._probe = probe
+        self._report: ProbeReport | None = None
+        self._probing = threading.Lock()
+        self._building = threading.Lock()  # a build takes the whole GPU, and its timings count
+        self._changing = threading.Lock()
+        self._jobs: dict[tuple[ModelName, ModelVersion], _Job] = {}
+        self._closed = False
+
+    def require_usable(self, path: ExecutionPath) -> None:
+        """Raise Failed, with the remedy, if this box cannot compute on a path. Blocks: the first time for seconds."""
+        if path is ExecutionPath.CPU:
+            return
+        report = self._path_report(path)
+        if not report.usable:
+            raise Failed(report.detail, hint=report.remedy)
+
+    def find(self, available: AvailableVersion) -> EngineFile | None:
+        """Return the verified engine of a version, None if it has to be built. Raises InvalidInput or Failed."""
+        return self._source.find(available)
+
+    def build(self, available: AvailableVersion) -> None:
+        """Build and keep the engine of a version; waits while another is being built.
+
+        Raises InvalidInput or Failed with the reason, Cancelled if `cancel` or `close` was called.
+        """
+        job = self._begin(available)
+        try:
+            with self._building:
+                if job.cancelled.is_set():
+                    raise Cancelled("the build of its engine was cancelled")
+
+                def advance(progress: BuildProgress) -> None:
+                    job.progress = progress
+
+                self._source.build(available, advance, job.cancelled)
+        finally:
+            with self._changing:
+                del self._jobs[available.name, available.version]
+
+    def builds(self) -> list[EngineBuild]:
+        """What is being built, and what waits."""
+        with self._changing:
+            return [EngineBuild(job.available, job.progress) for job in self._jobs.values()]
+
+    def cancel(self, available: AvailableVersion) -> None:
+        """End the build of a version's engine; nothing happens if there is none."""
+        with self._changing:
+            job = self._jobs.get((available.name, available.version))
+            if job is not None:
+                job.cancelled.set()
+
+    def close(self) -> None:
+        """Cancel all builds, and begin no other."""
+        with self._changing:
+            self._closed = True
+            for job in self._jobs.values():
+                job.cancelled.set()
+
+    def _begin(self, available: AvailableVersion) -> _Job:
+        with self._changing:
+            if self._closed:
+                raise Cancelled("the appliance is stopping")
+            job = self._jobs[available.name, available.version] = _Job(available)
+            return job
+
+    def _path_report(self, path: ExecutionPath) -> PathReport:
+        with self._probing:
+            if self._report is None:
+                self._report = self._probe()
+        return next(report for report in self._report.paths if report.path == path.value)
