@@ -63,7 +63,7 @@ def main() -> None:
     except MemoryError:
         reporter.say(outcome="memory")
     except Refused as refused:
-        reporter.say(outcome="cancelled" if cancelled.is_set() else "refused", reason=str(refused))
+        reporter.say(outcome="refused", reason=str(refused))
     except ApplianceError as error:
         outcome = "invalid" if error.kind is ErrorKind.INVALID else "failed"
         reporter.say(outcome=outcome, reason=error.message, hint=error.hint)

@@ -34,7 +34,7 @@ class Ending:
 
 def judge(ending: Ending, flavour: Flavour, request: BuildRequest) -> ApplianceError:
     """Say why there is no engine: InvalidInput if the model or its profiles are at fault."""
-    if ending.ended_for is EndedFor.CANCELLED or ending.answer.get("outcome") == "cancelled":
+    if ending.ended_for is EndedFor.CANCELLED:
         return Cancelled("the build of the engine was cancelled")
     file = request.model_file.name
     if ending.ended_for is EndedFor.TIME:
