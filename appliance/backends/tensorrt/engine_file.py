@@ -1,7 +1,7 @@
 """A verified engine as the store hands it to whoever loads it.
 
-An engine is code. The digest was computed over exactly `data`, through the descriptor that `data` maps, so that nobody
-can exchange the file between the check and the load: whoever loads reads `data` and never `path`.
+An engine is code. The digest was computed over exactly `data`, through the descriptor that `data` maps, so that
+nobody can exchange the file between the check and the load: whoever loads reads `data` and never `path`.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ from pathlib import Path
 class EngineFile:
     """One engine, open and checked.
 
-    data: the whole file, read-only; a private mapping of it, or its bytes. Whoever received the EngineFile closes it;
-    TensorRT copies what it needs while it deserializes.
+    data: the whole file, read-only; a private mapping of it, or its bytes. It is read only inside `Backend.load`;
+    whoever received the EngineFile closes it after that.
     """
 
-    path: Path  # for messages, and for what is kept beside the engine (a runtime cache)
+    path: Path  # for messages only
     digest: str  # "sha256:..." of data
     data: mmap | bytes
+    flavour: str = "auto"  # which TensorRT built it: "tensorrt" or "tensorrt-rtx"
+    runtime_cache: bytes = b""  # kernels that TensorRT-RTX compiled for this engine before, verified as the engine is
 
     @property
     def size_bytes(self) -> int:
