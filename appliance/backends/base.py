@@ -7,10 +7,11 @@ runs and closes it. `execute` releases the interpreter lock while it computes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.model.config import InstanceGroup, ModelConfig
 from appliance.model.execution import ExecutionPolicy
 from appliance.model.signature import ModelSignature
@@ -26,6 +27,8 @@ class LoadRequest:
     config: ModelConfig
     groups: tuple[InstanceGroup, ...]
     execution: ExecutionPolicy
+    engine: EngineFile | None = None  # for TensorRT; read only inside `load`
+    gpu_uuid: str = ""  # the operator's GPU, for groups that name none; empty: the first
 
 
 class ModelInstance(Protocol):
@@ -41,6 +44,18 @@ class ModelInstance(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+@runtime_checkable
+class JoiningInstance(ModelInstance, Protocol):
+    """An instance that joins requests where its runtime reads them, without an array in between."""
+
+    def execute_joined(self, parts: Sequence[Mapping[str, Array]], outputs: Sequence[str]) -> list[Array]:
+        """Compute `outputs` for the rows of all `parts`, one after the other on axis 0, in one execution.
+
+        The parts have the same inputs, and shapes that differ on axis 0 only. The answer holds all rows; it is the
+        caller's. Raises InvalidInput when the data are at fault, Failed otherwise.
+        """
 
 
 class BackendModel(Protocol):

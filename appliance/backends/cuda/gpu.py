@@ -8,10 +8,19 @@ from dataclasses import dataclass
 import psutil
 
 from appliance.backends.cuda.driver import UUID_BYTES, Driver
-from appliance.backends.cuda.platform import driver_version as driver_version
-from appliance.backends.cuda.platform import jetpack_problem as jetpack_problem
-from appliance.backends.cuda.platform import l4t_release as l4t_release
+from appliance.backends.cuda.platform import driver_version, jetpack_problem, l4t_release
 from appliance.errors import InvalidInput, NotFound
+
+__all__ = [
+    "Gpu",
+    "choose_gpu",
+    "driver_version",
+    "free_bytes",
+    "gpu_by_uuid",
+    "jetpack_problem",
+    "l4t_release",
+    "list_gpus",
+]
 
 _NAME_BYTES = 256
 _INTEGRATED, _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 18, 75, 76  # CUdevice_attribute

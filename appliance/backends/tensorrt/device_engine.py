@@ -1,0 +1,94 @@
+"""One engine on one GPU: its weights are in GPU memory once, whatever the number of instances.
+
+The GPU's context is current on the calling thread in every method. Ownership: one TensorRtModel; all execution contexts
+are closed before.
+"""
+
+from typing import Any
+
+from appliance.backends.cuda.device_context import DeviceContext
+from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.tensorrt.engine_layout import EngineLayout, read_layout
+from appliance.backends.tensorrt.engine_log import EngineLog
+
+
+class DeviceEngine:
+    """Deserialises an engine and makes execution contexts."""
+
+    def __init__(self, trt: Any, context: DeviceContext, file: EngineFile, *, graphs: bool) -> None:
+        """graphs: whether sequences of GPU work may be recorded and replayed.
+
+        Raises Failed with TensorRT's reason; then nothing is left behind.
+        """
+        self.trt = trt
+        self.context = context
+        self.log = EngineLog(trt)
+        self._runtime = trt.Runtime(self.log.sink)
+        # engine_host_code_allowed stays False: engines of ours carry no code for the CPU.
+        self._engine = self._runtime.deserialize_cuda_engine(file.data)
+        if self._engine is None:
+            self._runtime = None
+            raise self.log.failure(
+                f"TensorRT cannot load the engine {file.path.name}", hint="build it again: appliance engines build"
+            )
+        self.layout: EngineLayout = read_layout(self._engine)
+        self._config, self._cache = self._runtime_config(file, graphs=graphs)
+        # TensorRT-RTX records graphs itself, when its kernels for the shape are ready. Otherwise we do.
+        self.records_graphs = graphs and not hasattr(self._config, "cuda_graph_strategy")
+
+    @property
+    def activation_bytes(self) -> int:
+        """GPU memory that one execution needs for what lies between inputs and outputs, at any profile."""
+        newer = getattr(self._engine, "device_memory_size_v2", None)
+        return int(self._engine.device_memory_size if newer is None else newer)
+
+    def new_context(self) -> Any:
+        """Make an IExecutionContext with memory of its own."""
+        self.log.clear()
+        made = (
+            self._engine.create_execution_context()
+            if self._config is None
+            else self._engine.create_execution_context(self._config)
+        )
+        return self._checked(made)
+
+    def new_context_in(self, address: int, size_bytes: int) -> Any:
+        """Make an IExecutionContext that keeps its activations at an address of ours."""
+        self.log.clear()
+        made = self._checked(
+            self._engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        )
+        if hasattr(made, "set_device_memory"):
+            made.set_device_memory(address, size_bytes)
+        else:
+            made.device_memory = address
+        return made
+
+    def serialized_runtime_cache(self) -> bytes:
+        """The kernels that TensorRT-RTX has compiled so far; empty for full TensorRT, which compiles while building."""
+        return b"" if self._cache is None else bytes(memoryview(self._cache.serialize()))
+
+    def close(self) -> None:
+        """Give the weights back."""
+        self._cache = self._config = self._engine = self._runtime = None
+
+    def _checked(self, made: Any) -> Any:
+        if made is None:
+            raise self.log.failure("TensorRT cannot make an execution context")
+        return made
+
+    def _runtime_config(self, file: EngineFile, *, graphs: bool) -> tuple[Any, Any]:
+        if not hasattr(self._engine, "create_runtime_config"):
+            return None, None
+        config = self._engine.create_runtime_config()
+        if graphs and hasattr(config, "cuda_graph_strategy"):
+            config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if not hasattr(config, "create_runtime_cache"):
+            return config, None
+        cache = config.create_runtime_cache()
+        # A cache from another driver or GPU is refused by TensorRT-RTX and stays empty: kernels are compiled again.
+        if file.runtime_cache and not cache.deserialize(file.runtime_cache):
+            self.log.clear()
+        if not config.set_runtime_cache(cache):
+            raise self.log.failure("TensorRT-RTX refuses its runtime cache")
+        return config, cache
