@@ -1,7 +1,7 @@
 """One engine on one GPU: its weights are in GPU memory once, whatever the number of instances.
 
-The GPU's context is current on the calling thread in every method. Ownership: one TensorRtModel; all execution contexts
-are closed before.
+The GPU's context is current on the calling thread in every method. Ownership: one TensorRtModel; all execution
+contexts are closed before.
 """
 
 from typing import Any
@@ -65,7 +65,7 @@ class DeviceEngine:
         return made
 
     def serialized_runtime_cache(self) -> bytes:
-        """The kernels that TensorRT-RTX has compiled so far; empty for full TensorRT, which compiles while building."""
+        """The kernels that TensorRT-RTX has compiled so far; empty for TensorRT, which compiles while building."""
         return b"" if self._cache is None else bytes(memoryview(self._cache.serialize()))
 
     def close(self) -> None:

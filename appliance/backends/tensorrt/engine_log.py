@@ -1,10 +1,12 @@
 """TensorRT's messages: to the journal, and kept so that a failure can tell its reason.
 
 TensorRT's functions only return None or False; why stands in what it logged before. One EngineLog per engine, so that
-reasons of one model never appear in the errors of another.
+reasons of one model never appear in the errors of another; kept by thread, because TensorRT logs on the thread that
+called it and instances fail one by one.
 """
 
 import logging
+import threading
 from collections import deque
 from typing import Any
 
@@ -23,8 +25,15 @@ class EngineLog:
     """Collects errors; `sink` is the ILogger to hand to TensorRT, which must not outlive it."""
 
     def __init__(self, trt: Any) -> None:
-        self._errors: deque[str] = deque(maxlen=_KEPT)  # appended by whichever thread TensorRT logs from
+        self._kept = threading.local()
         self.sink = _sink(trt, self)
+
+    @property
+    def _errors(self) -> deque[str]:
+        if not hasattr(self._kept, "errors"):
+            self._kept.errors = deque(maxlen=_KEPT)
+        errors: deque[str] = self._kept.errors
+        return errors
 
     def take(self, severity: str, message: str) -> None:
         """Take note of one message."""

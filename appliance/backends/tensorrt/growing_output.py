@@ -1,7 +1,7 @@
 """Memory for an output whose size is known only when it has been computed.
 
-TensorRT asks for memory in the middle of an execution and tells the shape at its end (IOutputAllocator), on the thread
-that executes. Ownership: one instance; the memory only grows, until `shrink`.
+TensorRT asks for memory in the middle of an execution and tells the shape at its end (IOutputAllocator), on the
+thread that executes. Ownership: one instance; the memory only grows, until `shrink`.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class GrowingOutput:
         self.shape, self.error = (), None
 
     def reserve(self, size_bytes: int) -> int:
-        """Return the address of at least that much GPU memory, 0 if there is none. Never raises: TensorRT calls it."""
+        """Return the address of that much GPU memory, 0 if there is none. Never raises: TensorRT calls it."""
         try:
             if self._device is None or self._device.size_bytes < size_bytes:
                 self._free_device()
