@@ -1,7 +1,7 @@
 """TensorRT: loads engines that were built on this box, and runs them.
 
-It never builds: the engine comes verified with the LoadRequest. TensorRT and the CUDA driver are opened when an engine
-is loaded, so the module can be imported anywhere.
+It never builds: the engine comes verified with the LoadRequest. TensorRT and the CUDA driver are opened only then, so
+the module can be imported anywhere.
 """
 
 import logging
