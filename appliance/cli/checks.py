@@ -9,12 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import appliance
-from appliance.cli.backend_probe import ProbeReport, probe
+from appliance.backends.probe_judgement import REINSTALL
+from appliance.cli.backend_checks import checks_of_backends
+from appliance.cli.check import Check, Result
 from appliance.cli.client import connect_admin
 from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
 from appliance.cli.installed_packages import installed_version, is_within, requirements
@@ -27,31 +27,11 @@ from appliance.settings import Settings, remove_outbound_variables
 
 OLDEST_PYTHON = (3, 11)
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_REINSTALL = "install again: pip install 'appliance[cpu]' (or 'appliance[gpu]' on an NVIDIA box)"
 _LITTLE_SPACE_BYTES = 1024**3
 _NO_SPACE_BYTES = 64 * 1024**2
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
 _DAY_S = 86400
 _END_OF_CLOCK_S = 4102444800  # the year 2100
-_NVIDIA_DEVICE = Path("/dev/nvidiactl")
-
-
-class Result(Enum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, but somebody should know
-    ERROR = "error"  # something does not work
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report. `remedy`: what to do, '' if all is well."""
-
-    name: str
-    result: Result
-    finding: str
-    remedy: str = ""
 
 
 def run_checks(config: Path | None, state: Path | None) -> list[Check]:
@@ -62,7 +42,7 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         _check_python(),
         _check_packages(),
         _check_runtime_packages(),
-        *_checks_of_onnxruntime(),
+        *checks_of_backends(),
         _check_reference(),
         settings_check,
         _check_state_directory(settings),
@@ -88,7 +68,7 @@ def _check_packages() -> Check:
         )
     problems = [problem for package, ranges in needed.items() if (problem := _package_problem(package, ranges))]
     if problems:
-        return Check("packages", Result.ERROR, "; ".join(problems), _REINSTALL)
+        return Check("packages", Result.ERROR, "; ".join(problems), REINSTALL)
     return Check("packages", Result.OK, f"appliance {appliance.__version__}, {len(needed)} packages as expected")
 
 
@@ -103,53 +83,21 @@ def _check_runtime_packages() -> Check:
     found = {package: version for package in _RUNTIMES if (version := installed_version(package))}
     described = ", ".join(f"{package} {version}" for package, version in found.items())
     if not found:
-        return Check("runtime", Result.ERROR, "ONNX Runtime is not installed", _REINSTALL)
+        return Check("runtime", Result.ERROR, "ONNX Runtime is not installed", REINSTALL)
     if len(found) > 1:
-        remedy = f"keep one: pip uninstall {' '.join(found)}; then {_REINSTALL}"
+        remedy = f"keep one: pip uninstall {' '.join(found)}; then {REINSTALL}"
         return Check("runtime", Result.ERROR, f"{described}: both hold the same files", remedy)
     ((package, version),) = found.items()
     ranges = (requirements(optional=True) or {}).get(package, "")
     if not is_within(version, ranges):
-        return Check("runtime", Result.ERROR, f"{described}, expected {ranges}", _REINSTALL)
+        return Check("runtime", Result.ERROR, f"{described}, expected {ranges}", REINSTALL)
     return Check("runtime", Result.OK, f"{described} (supported: {ranges or 'unknown'})")
-
-
-def _checks_of_onnxruntime() -> list[Check]:
-    try:
-        report = probe()
-    except ApplianceError as error:
-        return [Check("onnxruntime", Result.ERROR, error.message, error.hint or _REINSTALL)]
-    return [_check_providers(report), _check_gpu(report), _check_telemetry(report)]
-
-
-def _check_providers(report: ProbeReport) -> Check:
-    broken = {provider: problem for provider, problem in report.providers.items() if problem}
-    if broken:
-        finding = "; ".join(f"{provider}: {problem}" for provider, problem in broken.items())
-        return Check("onnxruntime", Result.ERROR, finding, "look at the driver: nvidia-smi; " + _REINSTALL)
-    return Check("onnxruntime", Result.OK, f"{report.version} computes with {', '.join(report.providers)}")
-
-
-def _check_gpu(report: ProbeReport) -> Check:
-    usable = report.providers.get("CUDAExecutionProvider") == ""
-    if usable:
-        return Check("gpu", Result.OK, "CUDA computes")
-    if _NVIDIA_DEVICE.exists():
-        remedy = "use it: pip uninstall onnxruntime; pip install 'appliance[gpu]'"
-        return Check("gpu", Result.WARNING, "there is an NVIDIA GPU, but models run on the CPU only", remedy)
-    return Check("gpu", Result.OK, "none; models run on the CPU")
-
-
-def _check_telemetry(report: ProbeReport) -> Check:
-    if not report.telemetry_off:
-        return Check("telemetry", Result.ERROR, "ORT_DISABLE_TELEMETRY is not in effect", _REINSTALL)
-    return Check("telemetry", Result.OK, "ORT_DISABLE_TELEMETRY=1 before ONNX Runtime is loaded")
 
 
 def _check_reference() -> Check:
     problem = reference_computes()
     if problem:
-        return Check("reference", Result.ERROR, problem, _REINSTALL)
+        return Check("reference", Result.ERROR, problem, REINSTALL)
     return Check("reference", Result.OK, "the reference backend computes")
 
 

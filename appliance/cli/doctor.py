@@ -7,7 +7,8 @@ from appliance.errors import Failed
 
 def doctor(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
     """Examine this box: software, backends, state directory, daemon. Says what to do about each finding."""
-    from appliance.cli.checks import Result, run_checks  # noqa: PLC0415  (heavy: not for --help)
+    from appliance.cli.check import Result  # noqa: PLC0415  (heavy: not for --help)
+    from appliance.cli.checks import run_checks  # noqa: PLC0415
 
     checks = run_checks(config, state)
     if as_json:

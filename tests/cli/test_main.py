@@ -10,11 +10,12 @@ import appliance as product
 from tests.cli.terminal import ROOT, WIDTH, appliance, clean_environment
 
 COMMANDS = (
-    *([name] for name in ("serve", "status", "infer", "selftest", "doctor", "models")),
+    *([name] for name in ("serve", "status", "infer", "selftest", "doctor", "models", "backends")),
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")
     ),
+    ["backends", "probe"],
 )
 HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf")
 LOADED_BY_HELP = """
