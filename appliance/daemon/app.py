@@ -10,10 +10,11 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__
+from appliance.backends.probe import probe
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
@@ -23,6 +24,8 @@ from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
 from appliance.rpc.transport_grpcio import GrpcioTransport
+from appliance.serving.cached_engines import CachedEngines
+from appliance.serving.engine_works import EngineBuild, EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ServerSettings, Settings, SystemdEnvironment
 
@@ -70,6 +73,7 @@ class Daemon:
         with daemon_lock(self.settings.layout):
             self._manager = ModelManager(
                 self._source,
+                EngineWorks(CachedEngines(self.settings), probe),
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
             )
@@ -125,7 +129,7 @@ class Daemon:
             loading.cancel()
 
     async def _load_models(self) -> None:
-        self._notifier.status(f"loading models from {self._source.description}")
+        self._notifier.status(self._loading_text())
         # What is there before any model lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
@@ -134,6 +138,9 @@ class Daemon:
         summary = self._summary()
         self._notifier.ready(summary)
         logger.info("READY: %s", summary)
+
+    def _loading_text(self) -> str:
+        return f"loading models from {self._source.description}"
 
     def _summary(self) -> str:
         table = self._manager.table
@@ -195,9 +202,14 @@ class Daemon:
         self._notifier.ready(self._summary())
 
     async def _show_life(self) -> None:
-        """Feed the watchdog, and ask for more time while models load."""
+        """Feed the watchdog, ask for more time while models load, and say how far the build of an engine is."""
         period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
+        building = ""
         while True:
+            before, building = building, building_text(self._manager.engines.builds())
+            if building != before:
+                doing = self._summary() if self.state == "READY" else self._loading_text()
+                self._notifier.status("; ".join(filter(None, [doing, building])))
             if self.state == "STARTING":
                 self._notifier.extend_timeout(_EXTENSION_S)
             if self._watchdog_s:
@@ -228,6 +240,15 @@ class Daemon:
         for address in (*self._listeners, f"unix:{self.settings.layout.admin_socket}"):
             if address.startswith("unix:"):
                 Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def building_text(builds: Sequence[EngineBuild]) -> str:
+    """Say in a line which engines are being built, and how far they are; '' if none is."""
+    return ", ".join(
+        f"engine of {build.available.name} version {build.available.version}: "
+        + (f"{build.progress.fraction:.0%}" if build.progress else "waiting to be built")
+        for build in builds
+    )
 
 
 def flat(settings: Settings) -> dict[str, str]:

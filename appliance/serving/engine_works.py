@@ -1,15 +1,16 @@
-"""Engines for the versions that ask for TensorRT: found in the cache or built, one at a time, with progress and cancel.
+"""Engines for the versions that ask for TensorRT: found in the cache or built, one at a time, cancelled at any time.
 
 Ownership: `find` and `build` are called on loader and builder threads; the rest may be called on the event loop, and
 never waits. A build that is cancelled, or that fails, leaves nothing behind.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from appliance.backends.probe import PathReport, ProbeReport
+from appliance.backends.probe import ProbeReport
 from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.errors import Cancelled, Failed
@@ -17,19 +18,23 @@ from appliance.model.execution import ExecutionPath
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion
 
+_LOOK_S = 0.1  # how often a build that waits looks whether it is still wanted
+
 Advance = Callable[[BuildProgress], None]
 
 
 class EngineSource(Protocol):
     """Where engines come from: the cache, or the builder behind it."""
 
-    def find(self, available: AvailableVersion) -> EngineFile | None:
+    def find(self, available: AvailableVersion, report: ProbeReport) -> EngineFile | None:
         """Return the verified engine of a version for this box's GPU, None if it has to be built.
 
         Raises InvalidInput if TensorRT cannot take the version, Failed if it cannot be used here.
         """
 
-    def build(self, available: AvailableVersion, advance: Advance, cancelled: threading.Event) -> None:
+    def build(
+        self, available: AvailableVersion, report: ProbeReport, advance: Advance, cancelled: threading.Event
+    ) -> None:
         """Build and keep the engine of a version. Raises InvalidInput, Failed, Cancelled."""
 
 
@@ -57,7 +62,7 @@ class EngineWorks:
         self._probe = probe
         self._report: ProbeReport | None = None
         self._probing = threading.Lock()
-        self._building = threading.Lock()  # a build takes the whole GPU, and its timings count
+        self._building = threading.Lock()
         self._changing = threading.Lock()
         self._jobs: dict[tuple[ModelName, ModelVersion], _Job] = {}
         self._closed = False
@@ -66,13 +71,13 @@ class EngineWorks:
         """Raise Failed, with the remedy, if this box cannot compute on a path. Blocks: the first time for seconds."""
         if path is ExecutionPath.CPU:
             return
-        report = self._path_report(path)
+        report = self._probed().path(path.value)
         if not report.usable:
             raise Failed(report.detail, hint=report.remedy)
 
     def find(self, available: AvailableVersion) -> EngineFile | None:
         """Return the verified engine of a version, None if it has to be built. Raises InvalidInput or Failed."""
-        return self._source.find(available)
+        return self._source.find(available, self._probed())
 
     def build(self, available: AvailableVersion) -> None:
         """Build and keep the engine of a version; waits while another is being built.
@@ -81,14 +86,12 @@ class EngineWorks:
         """
         job = self._begin(available)
         try:
-            with self._building:
-                if job.cancelled.is_set():
-                    raise Cancelled("the build of its engine was cancelled")
+            with self._turn(job):
 
                 def advance(progress: BuildProgress) -> None:
                     job.progress = progress
 
-                self._source.build(available, advance, job.cancelled)
+                self._source.build(available, self._probed(), advance, job.cancelled)
         finally:
             with self._changing:
                 del self._jobs[available.name, available.version]
@@ -112,6 +115,17 @@ class EngineWorks:
             for job in self._jobs.values():
                 job.cancelled.set()
 
+    @contextmanager
+    def _turn(self, job: _Job) -> Iterator[None]:
+        """Wait until no other engine is being built: a build takes the whole GPU, and its timings count."""
+        while not self._building.acquire(timeout=_LOOK_S):
+            if job.cancelled.is_set():
+                raise Cancelled("the build of its engine was cancelled")
+        try:
+            yield
+        finally:
+            self._building.release()
+
     def _begin(self, available: AvailableVersion) -> _Job:
         with self._changing:
             if self._closed:
@@ -119,8 +133,8 @@ class EngineWorks:
             job = self._jobs[available.name, available.version] = _Job(available)
             return job
 
-    def _path_report(self, path: ExecutionPath) -> PathReport:
+    def _probed(self) -> ProbeReport:
         with self._probing:
             if self._report is None:
                 self._report = self._probe()
-        return next(report for report in self._report.paths if report.path == path.value)
+            return self._report

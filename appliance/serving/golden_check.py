@@ -94,7 +94,7 @@ def _as_computed(sample: str, name: str, datatype: Datatype, array: Array) -> Ar
         return texts
     if array.dtype != datatype.numpy:
         raise InvalidInput(
-            f"golden sample '{sample}': '{name}' is {array.dtype}, expected {datatype.numpy} ({datatype.config_name})",
+            f"golden sample '{sample}': '{name}' is {array.dtype}, the model has {datatype.config_name}",
             hint="write the package again: appliance convert",
         )
     return np.ascontiguousarray(array)

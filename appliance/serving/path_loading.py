@@ -1,7 +1,7 @@
 """Which of the permitted execution paths a version is loaded on: the first that really works, and why not the others.
 
-A path counts as working when it opened, warmed up and gave the golden answers. An engine that is not in the cache takes
-minutes to build, so it is never built here: while another permitted path can serve, that one does.
+A path counts as working when it opened, warmed up and gave the golden answers. An engine that is not in the cache
+takes minutes to build, so it is never built here: while another permitted path can serve, that one does.
 """
 
 import logging

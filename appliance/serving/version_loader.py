@@ -1,7 +1,7 @@
 """Loading and closing versions, and building their engines, on threads of their own, with every attempt written down.
 
-Ownership: owns the loader, closer and builder threads; `load` and `drain` are called on the event loop. What a load that fails
-began is given back before its error is reported; what a load produced for nobody is closed.
+Ownership: owns the loader, closer and builder threads; `load` and `drain` are called on the event loop. What a load
+that fails began is given back before its error is reported; what a load produced for nobody is closed.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class VersionLoader:
         self._attempts = attempts
         self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
-        self._builder = ThreadPoolExecutor(1, thread_name_prefix="builder")  # a build takes the whole GPU
+        self._builders = ThreadPoolExecutor(thread_name_prefix="builder")  # they take turns, see EngineWorks
         self._drains: set[asyncio.Task[None]] = set()
         self._loading: dict[tuple[ModelName, ModelVersion], AvailableVersion] = {}  # on loader threads now
 
@@ -65,8 +65,8 @@ class VersionLoader:
             raise Failed(f"loading failed: {type(error).__name__}: {error}") from error
 
     async def build_engine(self, available: AvailableVersion) -> None:
-        """Build the engine of a version and keep it. Raises an ApplianceError: Cancelled if `cancel_build` was called."""
-        await self._loop.run_in_executor(self._builder, self._engines.build, available)
+        """Build the engine of a version and keep it. Raises an ApplianceError; Cancelled after `cancel_build`."""
+        await self._loop.run_in_executor(self._builders, self._engines.build, available)
 
     def cancel_build(self, available: AvailableVersion) -> None:
         """End the build of an engine that nobody wants any more, or keep it from beginning."""
@@ -88,7 +88,7 @@ class VersionLoader:
     async def stop_loading(self) -> None:
         """Begin no further load, and wait for those that run: cut off, they would look like crashes."""
         self._engines.close()
-        self._builder.shutdown(wait=False, cancel_futures=True)
+        self._builders.shutdown(wait=False, cancel_futures=True)
         await self._loop.run_in_executor(self._closers, lambda: self._loaders.shutdown(cancel_futures=True))
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """model.toml of a converted package: what the model file itself cannot say."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ShapeProfile
@@ -9,8 +10,16 @@ from appliance.convert.package.package_layout import variant_file
 from appliance.convert.package.served_graph import ServedGraph
 from appliance.convert.package.toml_text import quoted
 from appliance.convert.precision import Target
+from appliance.model.execution import ExecutionPath
 from appliance.registry.package import DEFAULT_MODEL_FILE
 
+_PATHS = MappingProxyType(
+    {
+        Target.CPU: (),
+        Target.CUDA: (ExecutionPath.CUDA,),
+        Target.TENSORRT: (ExecutionPath.TENSORRT, ExecutionPath.CUDA),
+    }
+)
 _SEPARATORS = frozenset(":,")  # of ONNX Runtime's list of profiles, which knows no escape for them
 
 
@@ -34,7 +43,13 @@ def _head(conversion: Conversion, served: ServedGraph) -> str:
         f"licence = {quoted(conversion.request.licence)}",
     ]
     file = variant_file(conversion.chosen.form)
-    return "\n".join(lines + ([] if file == DEFAULT_MODEL_FILE else [f"default_model_filename = {quoted(file)}"]))
+    if file != DEFAULT_MODEL_FILE:
+        lines.append(f"default_model_filename = {quoted(file)}")
+    paths = _PATHS[conversion.request.target]
+    if paths:
+        listed = ", ".join(quoted(path.value) for path in paths)
+        lines.append(f'execution = [{listed}]  # the first that works; with "cpu" at the end it may also run there')
+    return "\n".join(lines)
 
 
 def _batching(served: ServedGraph) -> str:
