@@ -18,6 +18,7 @@ from appliance.errors import InvalidInput
 SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
 SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
+SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
 INT32_MAX = 2**31 - 1
 LARGEST_PORT = 65535
 
@@ -60,6 +61,16 @@ class ModelSettings(_Table):
     import_timeout_s: Seconds = 300
 
 
+class EngineSettings(_Table):
+    """`[engines]`: how TensorRT engines are built, and how many are kept."""
+
+    largest_bytes: Annotated[int, Field(ge=0)] = 20 * 1024 * 1024 * 1024  # all engines together
+    build_memory_bytes: Annotated[int, Field(ge=256 * 1024 * 1024)] = 8 * 1024 * 1024 * 1024
+    build_timeout_s: Seconds = 3600
+    flavour: Annotated[str, Field(pattern="^(auto|tensorrt|tensorrt-rtx)$")] = "auto"
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None  # None: TensorRT's default
+
+
 class LogSettings(_Table):
     """`[log]`: what goes to standard error (the journal)."""
 
@@ -75,6 +86,7 @@ class Settings(_Table):
     models_directory: Path | None = None  # serve this directory directly, without the registry (development)
     server: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()
+    engines: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -109,6 +121,12 @@ class StateLayout:
     def staging(self) -> Path:
         """Half-written things; emptied at start."""
         return self.root / "staging"
+
+    @property
+    def engines(self) -> Path:
+        """TensorRT engines: derived from models for this box, deletable."""
+        cache = SYSTEM_CACHE_DIRECTORY if self.root == SYSTEM_STATE_DIRECTORY else self.root / "cache"
+        return cache / "engines"
 
     @property
     def runtime(self) -> Path:

@@ -75,3 +75,5 @@ class EngineRecord:
     built_at: float  # seconds since 1970
     used_at: float
     device_bytes: int = 0  # GPU memory that it took when it was loaded; 0: never loaded
+    runtime_cache_digest: str = ""  # of the kernels that TensorRT-RTX compiled for it; empty: none are kept
+    runtime_cache_bytes: int = 0

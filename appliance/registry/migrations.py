@@ -47,4 +47,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE engines (
+            key TEXT PRIMARY KEY,           -- over everything that makes an engine another engine
+            digest TEXT NOT NULL,           -- of its file: no other content is ever loaded
+            size_bytes INTEGER NOT NULL,
+            model TEXT NOT NULL,            -- for whom it was built; not a reference: engines outlive their model
+            version INTEGER NOT NULL,
+            facts TEXT NOT NULL,            -- JSON, every component of the key
+            build_s REAL NOT NULL,
+            build_peak_bytes INTEGER NOT NULL,
+            built_at REAL NOT NULL,         -- seconds since 1970
+            used_at REAL NOT NULL,
+            device_bytes INTEGER NOT NULL,  -- GPU memory when it was loaded, 0: never
+            runtime_cache_digest TEXT NOT NULL,  -- of the file beside it, '' if there is none
+            runtime_cache_bytes INTEGER NOT NULL
+        )
+        """,
+    ),
 )
