@@ -71,6 +71,12 @@ class EngineSettings(_Table):
     optimization_level: Annotated[int, Field(ge=0, le=5)] | None = None  # None: TensorRT's default
 
 
+class GpuSettings(_Table):
+    """`[gpu]`: which GPU computes."""
+
+    uuid: str = ""  # as nvidia-smi -L shows it, or its beginning; for models that name none. Empty: the first
+
+
 class LogSettings(_Table):
     """`[log]`: what goes to standard error (the journal)."""
 
@@ -87,6 +93,7 @@ class Settings(_Table):
     server: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()
     engines: EngineSettings = EngineSettings()
+    gpu: GpuSettings = GpuSettings()
     log: LogSettings = LogSettings()
 
     @property

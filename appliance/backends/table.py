@@ -11,8 +11,10 @@ _MODULES = MappingProxyType(
     {
         "onnxruntime": "appliance.backends.onnxruntime",
         "reference": "appliance.backends.reference",
+        "tensorrt": "appliance.backends.tensorrt.tensorrt_backend",  # chosen by execution paths, never by name
     }
 )
+_NAMED = ("onnxruntime", "reference")
 _PLATFORMS = MappingProxyType({"onnxruntime_onnx": "onnxruntime"})
 _REMEDY = MappingProxyType({"onnxruntime": "pip install 'appliance[cpu]' (or 'appliance[gpu]' on an NVIDIA box)"})
 
@@ -23,9 +25,14 @@ def backend_name(config: ModelConfig) -> str:
     Raises InvalidInput for a backend or platform that this build does not have.
     """
     name = config.backend or _PLATFORMS.get(config.platform, config.platform) or "onnxruntime"
-    if name not in _MODULES:
+    if name in ("tensorrt", "tensorrt_plan"):
         raise InvalidInput(
-            f"backend '{name}' is not supported, expected one of {', '.join(_MODULES)}",
+            "engines from elsewhere are not loaded: they are code, and fit one GPU and driver only",
+            hint="bring the ONNX file, leave 'backend' and 'platform' out, and write execution = [\"tensorrt\"]",
+        )
+    if name not in _NAMED:
+        raise InvalidInput(
+            f"backend '{name}' is not supported, expected one of {', '.join(_NAMED)}",
             hint="convert the model to ONNX and leave 'backend' out",
         )
     return name

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from appliance.cli.asking import RankedClass, ServedSignature, ask, ranked_classes, served_signature
 from appliance.cli.client import InferenceClient
-from appliance.registry.golden import GoldenSample, GoldenSamples, read_golden_samples
 from appliance.cli.output import say
 from appliance.errors import ApplianceError, NotFound
 from appliance.model.identity import digest_hex, parse_digest
+from appliance.registry.golden import GoldenSample, GoldenSamples, read_golden_samples
 from appliance.settings import StateLayout
 
 _UNLOADED = "unloaded"  # the reason of a version that was asked to leave

@@ -73,7 +73,7 @@ class Daemon:
         with daemon_lock(self.settings.layout):
             self._manager = ModelManager(
                 self._source,
-                EngineWorks(CachedEngines(self.settings), probe),
+                EngineWorks(CachedEngines(self.settings), probe, gpu_uuid=self.settings.gpu.uuid),
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
             )

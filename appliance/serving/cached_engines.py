@@ -9,6 +9,7 @@ from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.backends.tensorrt.engine_supply import EngineSupply
 from appliance.backends.tensorrt.engine_target import gpu_target
 from appliance.backends.tensorrt.flavour import choose_flavour
+from appliance.registry.database import Database
 from appliance.registry.engine_records import EngineRecords
 from appliance.registry.source import AvailableVersion
 from appliance.serving.engine_works import Advance
@@ -44,8 +45,10 @@ class CachedEngines:
         with self._opening:
             if self._store is None:
                 layout = self._settings.layout
-                records = EngineRecords(layout)
-                store = EngineStore(layout.engines, records, largest_bytes=self._settings.engines.largest_bytes)
+                database = Database(layout.database)
+                database.prepare()  # where a directory is served there may be no registry yet
+                records, largest_bytes = EngineRecords(database), self._settings.engines.largest_bytes
+                store = EngineStore(layout.engines, records, largest_bytes=largest_bytes)
                 store.open_store()
                 self._store = store
             return self._store

@@ -15,7 +15,6 @@ from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.errors import Cancelled, Failed
 from appliance.model.execution import ExecutionPath
-from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion
 
 _LOOK_S = 0.1  # how often a build that waits looks whether it is still wanted
@@ -46,7 +45,7 @@ class EngineBuild:
     progress: BuildProgress | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     available: AvailableVersion
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -56,15 +55,19 @@ class _Job:
 class EngineWorks:
     """One for each daemon."""
 
-    def __init__(self, source: EngineSource, probe: Callable[[], ProbeReport]) -> None:
-        """`probe` says what this box can run; it is asked once, and only when a model names a path on a GPU."""
+    def __init__(self, source: EngineSource, probe: Callable[[], ProbeReport], *, gpu_uuid: str = "") -> None:
+        """`probe` says what this box can run; it is asked once, and only when a model names a path on a GPU.
+
+        gpu_uuid: the operator's GPU, for models that name none.
+        """
+        self.gpu_uuid = gpu_uuid
         self._source = source
         self._probe = probe
         self._report: ProbeReport | None = None
         self._probing = threading.Lock()
         self._building = threading.Lock()
         self._changing = threading.Lock()
-        self._jobs: dict[tuple[ModelName, ModelVersion], _Job] = {}
+        self._jobs: list[_Job] = []  # of one version there may be two: it was loaded again meanwhile
         self._closed = False
 
     def require_usable(self, path: ExecutionPath) -> None:
@@ -94,25 +97,25 @@ class EngineWorks:
                 self._source.build(available, self._probed(), advance, job.cancelled)
         finally:
             with self._changing:
-                del self._jobs[available.name, available.version]
+                self._jobs.remove(job)
 
     def builds(self) -> list[EngineBuild]:
         """What is being built, and what waits."""
         with self._changing:
-            return [EngineBuild(job.available, job.progress) for job in self._jobs.values()]
+            return [EngineBuild(job.available, job.progress) for job in self._jobs]
 
     def cancel(self, available: AvailableVersion) -> None:
         """End the build of a version's engine; nothing happens if there is none."""
         with self._changing:
-            job = self._jobs.get((available.name, available.version))
-            if job is not None:
-                job.cancelled.set()
+            for job in self._jobs:
+                if (job.available.name, job.available.version) == (available.name, available.version):
+                    job.cancelled.set()
 
     def close(self) -> None:
         """Cancel all builds, and begin no other."""
         with self._changing:
             self._closed = True
-            for job in self._jobs.values():
+            for job in self._jobs:
                 job.cancelled.set()
 
     @contextmanager
@@ -130,7 +133,8 @@ class EngineWorks:
         with self._changing:
             if self._closed:
                 raise Cancelled("the appliance is stopping")
-            job = self._jobs[available.name, available.version] = _Job(available)
+            job = _Job(available)
+            self._jobs.append(job)
             return job
 
     def _probed(self) -> ProbeReport:

@@ -41,11 +41,12 @@ class LoadedModel:
         path: ExecutionPath | None = None,
         passed_over: Mapping[ExecutionPath, str] = MappingProxyType({}),
         engine: EngineFile | None = None,
+        gpu_uuid: str = "",
     ) -> None:
         """Load, warm up, give the golden answers and be ready. Blocks as long as that takes: for loader threads.
 
         path: what computes; None: as the instance groups say. passed_over: paths that were preferred, and why they
-        do not serve. engine: for TensorRT; it stays the caller's.
+        do not serve. engine: for TensorRT; it stays the caller's. gpu_uuid: for instance groups that name no GPU.
 
         Raises an ApplianceError that says why the version cannot be served; then nothing is left behind.
         """
@@ -57,7 +58,7 @@ class LoadedModel:
         self.version = available.version
         self.version_text = str(available.version)
         self._loop = loop
-        self._model, self.served = open_version(available, path, engine)
+        self._model, self.served = open_version(available, path, engine, gpu_uuid)
         self._direct: DirectPath | None = None
         self.statistics = ModelStatistics()
         delivery = _Delivery(loop, self.statistics)

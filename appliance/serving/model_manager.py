@@ -21,6 +21,7 @@ from appliance.model.lifecycle import UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.config_overrides import ConfigOverrides
 from appliance.serving.engine_works import EngineWorks
+from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry
 from appliance.serving.version_loader import VersionLoader
 
@@ -44,6 +45,7 @@ class ModelManager:
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then
         self._overrides = ConfigOverrides()
         self._works: set[asyncio.Task[None]] = set()
+        self._builds: set[asyncio.Task[None]] = set()  # of engines for models that serve meanwhile
         self._watchers: set[Callable[[], None]] = set()
         self._closing = False
 
@@ -80,7 +82,7 @@ class ModelManager:
             for version in entry.versions.values():
                 self._retire(version, _STOPPING)
         await self._loader.stop_loading()
-        await asyncio.gather(*self._works, return_exceptions=True)
+        await asyncio.gather(*self._works, *self._builds, return_exceptions=True)
         await self._loader.close()
 
     def abandon_loads(self) -> None:
@@ -177,9 +179,7 @@ class ModelManager:
             entry.versions.setdefault(number, VersionEntry(number, available)).available = available
         return entry
 
-    async def _bring_up(
-        self, version: VersionEntry, available: AvailableVersion, *, rebuilt: bool = False
-    ) -> None:
+    async def _bring_up(self, version: VersionEntry, available: AvailableVersion, *, rebuilt: bool = False) -> None:
         """Load one version beside what serves now, then switch over. `rebuilt`: its engine has just been built."""
         if version.draining is not None:
             await asyncio.wait([version.draining])
@@ -213,28 +213,22 @@ class ModelManager:
         self._changed()
         logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
         if model.awaits_engine and not rebuilt:
-            version.building = asyncio.create_task(self._change_to_engine(version, available))
+            build = asyncio.create_task(self._change_to_engine(version, model))
+            self._builds.add(build)
+            build.add_done_callback(self._builds.discard)
 
-    async def _change_to_engine(self, version: VersionEntry, available: AvailableVersion) -> None:
+    async def _change_to_engine(self, version: VersionEntry, model: LoadedModel) -> None:
         """Build the engine of a version that serves on another path meanwhile, then change over to it."""
+        available = model.available
         try:
             await self._loader.build_engine(available)
         except ApplianceError as error:
-            if version.model is not None:
-                version.model.engine_failed(str(error))
-            logger.error(  # noqa: TRY400
-                "%s version %s stays on %s: %s",
-                available.name,
-                available.version,
-                version.model.device if version.model else "nothing",
-                error,
-            )
+            model.engine_failed(str(error))
+            logger.warning("%s version %s stays on %s: %s", model.name, model.version, model.device, error)
             self._changed()
             return
-        finally:
-            version.building = None
         async with self._locks.setdefault(available.name, asyncio.Lock()):
-            if version.model is not None and version.model.available == available and not self._closing:
+            if version.model is model and not self._closing:
                 await self._bring_up(version, available, rebuilt=True)
 
     def _suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
@@ -254,8 +248,7 @@ class ModelManager:
 
     def _retire(self, version: VersionEntry, reason: str) -> None:
         """Switch requests away from a version at once; it is closed in the background."""
-        if version.state is ModelState.LOADING or version.building is not None:
-            self._loader.cancel_build(version.available)
+        self._loader.cancel_build(version.available)
         model = version.model
         if model is None:
             if version.state is ModelState.UNAVAILABLE and reason == UNLOADED:

@@ -29,7 +29,6 @@ class VersionEntry:
     reason: str = ""
     model: LoadedModel | None = None
     draining: "asyncio.Task[None] | None" = None  # while UNLOADING
-    building: "asyncio.Task[None] | None" = None  # its engine, while it serves on another path
 
     def move(self, state: ModelState, reason: str = "") -> None:
         """Change state; only legal steps."""

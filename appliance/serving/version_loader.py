@@ -113,7 +113,7 @@ class VersionLoader:
         self._source.load_started(available)
         self._loading[available.name, available.version] = available
         try:
-            model = LoadedModel(available, self._loop, **how)
+            model = LoadedModel(available, self._loop, gpu_uuid=self._engines.gpu_uuid, **how)
         except BaseException as error:
             self._source.load_finished(available, str(error) or type(error).__name__)
             raise

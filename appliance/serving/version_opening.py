@@ -14,7 +14,7 @@ _ONNX = "onnxruntime"
 
 
 def open_version(
-    available: AvailableVersion, path: ExecutionPath | None, engine: EngineFile | None
+    available: AvailableVersion, path: ExecutionPath | None, engine: EngineFile | None, gpu_uuid: str = ""
 ) -> tuple[BackendModel, ServedModel]:
     """Open a version and check that file and configuration agree. `engine`: for TensorRT; it stays the caller's.
 
@@ -24,7 +24,7 @@ def open_version(
     backend = open_backend(name)
     groups = _groups(available.config.instance_group, path)
     config = available.config.model_copy(update={"instance_group": groups})
-    request = LoadRequest(available.model_file, config, groups, config.execution.policy, engine)
+    request = LoadRequest(available.model_file, config, groups, config.execution.policy, engine, gpu_uuid)
     model = backend.load(request)
     try:
         complete = complete_config(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from onnx import NodeProto, helper
 
-from appliance.registry.golden import read_golden_samples
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import Graph, ShapeProfile
 from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from appliance.convert.samples import Array, Sample
 from appliance.convert.task import Task
+from appliance.registry.golden import read_golden_samples
 from tests.convert.real_conversions import (
     PAGES,
     WHEN,

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.registry.golden import read_golden_samples
 from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from appliance.convert.samples import Array, Sample
 from appliance.convert.task import Task
+from appliance.registry.golden import read_golden_samples
 from tests.convert.real_conversions import (
     PAGES,
     WHEN,

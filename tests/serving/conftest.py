@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from appliance.backends.probe import probe
 from appliance.registry.directory_source import DirectorySource
+from appliance.serving.cached_engines import CachedEngines
+from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
+from appliance.settings import Settings
 
 REFERENCE = """
 backend = "reference"
@@ -16,6 +20,11 @@ input = [{{ name = "x", data_type = "TYPE_FP32", dims = [2] }}]
 output = [{{ name = "y", data_type = "TYPE_FP32", dims = [2] }}]
 {more}
 """
+
+
+def engine_works(state):
+    """The engine cache and the probe as the daemon has them."""
+    return EngineWorks(CachedEngines(Settings(state_directory=state)), probe)
 
 
 class ModelsDirectory:
@@ -32,9 +41,14 @@ class ModelsDirectory:
         (self.root / name / "model.toml").write_text(REFERENCE.format(max_batch_size=max_batch_size, more=more))
 
     @asynccontextmanager
-    async def manager(self):
+    async def manager(self, engines=None):
         """Serve what is there; everything is drained and closed at the end."""
-        manager = ModelManager(DirectorySource(self.root), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            DirectorySource(self.root),
+            engines or engine_works(self.root.parent / "state"),
+            load_threads=2,
+            load_attempts=2,
+        )
         await manager.reconcile()
         try:
             yield manager

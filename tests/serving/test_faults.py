@@ -15,6 +15,7 @@ from appliance.registry.directory_source import DirectorySource
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.package_file import read_package_file
 from appliance.serving.request import InferenceRequest
+from tests.serving.conftest import engine_works
 
 SLOW_WARM_UP = '\nparameters = { delay_ms = "300" }'
 
@@ -41,7 +42,9 @@ def test_a_stop_while_a_load_runs_closes_what_it_produced(models):
     models.reference("m", more=SLOW_WARM_UP)
 
     async def scenario():
-        manager = ModelManager(DirectorySource(models.root), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            DirectorySource(models.root), engine_works(models.root.parent / "state"), load_threads=2, load_attempts=2
+        )
         loading = asyncio.create_task(manager.reconcile())
         await asyncio.sleep(0.05)
         await manager.close()
@@ -83,7 +86,9 @@ def test_an_error_of_a_kind_that_nobody_expected_stays_with_its_own_model(models
                 raise RuntimeError("the disk speaks in tongues")
 
     async def scenario():
-        manager = ModelManager(Broken(models.root), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            Broken(models.root), engine_works(models.root.parent / "state"), load_threads=2, load_attempts=2
+        )
         await manager.reconcile()
         rows = {name: (entry.state, reason) for name, entry, reason in manager.table.rows()}
         await manager.close()
@@ -104,7 +109,9 @@ def test_a_load_that_cannot_be_written_down_still_serves(models):
             raise Failed("no space left on device")
 
     async def scenario():
-        manager = ModelManager(FullDisk(models.root), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            FullDisk(models.root), engine_works(models.root.parent / "state"), load_threads=2, load_attempts=2
+        )
         await manager.reconcile()
         ready = manager.table.is_ready("m", "")
         await manager.close()

@@ -16,6 +16,7 @@ from appliance.registry.registry_source import RegistrySource
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.request import InferenceRequest
 from appliance.settings import StateLayout
+from tests.serving.conftest import engine_works
 
 SIGNATURE = ModelSignature(
     (SignatureTensor("x", Datatype.FP32, (-1, 2)),), (SignatureTensor("y", Datatype.FP32, (-1, 2)),)
@@ -36,7 +37,9 @@ def registry(models, tmp_path):
 
 @asynccontextmanager
 async def serving(registry):
-    manager = ModelManager(RegistrySource(registry), load_threads=2, load_attempts=2)
+    manager = ModelManager(
+        RegistrySource(registry), engine_works(registry.layout.root), load_threads=2, load_attempts=2
+    )
     await manager.reconcile()
     try:
         yield manager
@@ -125,7 +128,9 @@ def test_a_version_that_ended_the_process_once_is_tried_again_after_all_others(r
             super().load_started(version)
 
     async def scenario():
-        manager = ModelManager(Recording(registry), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            Recording(registry), engine_works(registry.layout.root), load_threads=2, load_attempts=2
+        )
         await manager.reconcile()
         ready = manager.ready
         await manager.close()
@@ -137,7 +142,9 @@ def test_a_version_that_ended_the_process_once_is_tried_again_after_all_others(r
 
 def test_a_load_in_progress_at_a_clean_stop_does_not_count_as_a_crash(registry, models):
     async def scenario():
-        manager = ModelManager(RegistrySource(registry), load_threads=2, load_attempts=2)
+        manager = ModelManager(
+            RegistrySource(registry), engine_works(registry.layout.root), load_threads=2, load_attempts=2
+        )
         loading = asyncio.create_task(manager.reconcile())
         await asyncio.sleep(0.01)
         loading.cancel()

@@ -15,6 +15,7 @@ from appliance.model.engine import EngineKey, EnginePlatform
 
 WORKSPACE_PARAMETER = "trt_max_workspace_size"
 LEVEL_PARAMETER = "trt_builder_optimization_level"
+TF32_PARAMETER = "allow_tf32"  # ours: ONNX Runtime's provider always allows it
 _MOST_DIGITS = 15
 _LARGEST_LEVEL = 5
 
@@ -60,6 +61,7 @@ def build_options(config: ModelConfig, optimization_level: int | None) -> BuildO
     return BuildOptions(
         workspace_bytes=_number(config, WORKSPACE_PARAMETER, 10**_MOST_DIGITS) or 0,
         optimization_level=optimization_level if level is None else level,
+        allow_tf32=_number(config, TF32_PARAMETER, 1) == 1,
     )
 
 

@@ -11,8 +11,9 @@ from appliance.backends.tensorrt import graph_recordings
 from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.tensorrt_backend import TensorRtBackend, TensorRtModel
 from appliance.errors import Failed, InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
 from appliance.model.engine import ShapeRange
+from appliance.model.execution import ExecutionPolicy
 from tests.support.stand_in_cuda import StandInCuda
 from tests.support.stand_in_tensorrt import StandInEngine, Tensor, stand_in_tensorrt
 

@@ -1,0 +1,273 @@
+"""Execution paths: the first that works serves, an engine that is missing is built meanwhile, and nothing is silent.
+
+There is no GPU here, so the engine sources below stand for the cache and the builder: they find nothing, build for as
+long as a test wants, or fail. What then happens on a GPU is in tests/gpu.
+"""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.backends.probe import MachineReport, PathReport, ProbeReport, probe
+from appliance.backends.tensorrt.build_request import BuildProgress
+from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.errors import Cancelled, Failed
+from appliance.model.execution import ExecutionPath
+from appliance.model.identity import ModelName
+from appliance.model.lifecycle import ModelState
+from appliance.registry.directory_source import DirectorySource
+from appliance.serving.engine_works import EngineWorks
+from appliance.serving.model_manager import ModelManager
+from appliance.serving.request import InferenceRequest
+from tests.support.onnx_models import write_mlp
+
+MLP = ModelName("mlp")
+
+
+def report(*, usable, detail, remedy=""):
+    """What the probe of a box would say of every path."""
+    paths = tuple(PathReport(path.value, usable, detail, remedy) for path in ExecutionPath)
+    return ProbeReport(paths, MachineReport(), (), None)
+
+
+WITH_GPU = report(usable=True, detail="as on a box with a GPU")
+WITHOUT_GPU = report(usable=False, detail="there is no GPU", remedy="put one in")
+
+
+class Workshop:
+    """An engine source whose builds last until they are released, and then fail."""
+
+    def __init__(self, problem="the builder refuses it"):
+        self.problem = problem
+        self.begun, self.released = threading.Event(), threading.Event()
+        self.asked = 0
+
+    def find(self, available, report):
+        self.asked += 1
+
+    def build(self, available, report, advance, cancelled):
+        self.begun.set()
+        advance(BuildProgress("Timing tactics", 0.25, 12.0))
+        while not self.released.wait(0.005):
+            if cancelled.is_set():
+                raise Cancelled("the build of the engine was cancelled")
+        raise Failed(self.problem)
+
+
+def write_package(models, execution, more=""):
+    (models.root / MLP / "1").mkdir(parents=True, exist_ok=True)
+    write_mlp(models.root / MLP / "1" / "model.onnx", (4, 2))
+    (models.root / MLP / "model.toml").write_text(f"max_batch_size = 8\nexecution = {execution}\n{more}")
+
+
+def mlp_request():
+    return InferenceRequest({"INPUT0": np.ones((1, 4), np.float32)}, ("OUTPUT0",), 1, None)
+
+
+def row(manager):
+    return next((entry, reason) for name, entry, reason in manager.table.rows() if name == MLP)
+
+
+async def until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never happened")
+
+
+def serve(models, scenario, works):
+    async def run():
+        async with models.manager(works) as manager:
+            return await scenario(manager)
+
+    return asyncio.run(run())
+
+
+def test_what_is_required_and_cannot_be_had_fails_with_the_remedy_and_the_others_serve(models):
+    """With the real probe, on a machine without a GPU."""
+    if next(path for path in probe().paths if path.path == "tensorrt").usable:
+        pytest.skip("this machine has a GPU")
+    write_package(models, '["tensorrt"]')
+    models.reference("other")
+
+    async def scenario(manager):
+        (entry, reason), ready = row(manager), manager.table.is_ready("other", "")
+        return entry.state, reason, ready
+
+    state, reason, other_is_ready = serve(models, scenario, None)
+
+    assert state is ModelState.UNAVAILABLE
+    assert reason.startswith("it cannot run on tensorrt: ")
+    assert "(" in reason  # the remedy
+    assert other_is_ready
+
+
+def test_a_list_of_paths_serves_on_the_first_that_works_and_says_why_not_the_others(models):
+    if next(path for path in probe().paths if path.path == "cuda").usable:
+        pytest.skip("this machine has a GPU")
+    write_package(models, '["tensorrt", "cuda", "cpu"]')
+
+    async def scenario(manager):
+        model = manager.table.lookup("mlp", "")
+        await model.infer(mlp_request())
+        return model.path, dict(model.passed_over), model.device, model.device_note
+
+    path, passed_over, device, note = serve(models, scenario, None)
+
+    assert path is ExecutionPath.CPU
+    assert device == "CPUExecutionProvider"
+    assert list(passed_over) == [ExecutionPath.TENSORRT, ExecutionPath.CUDA]
+    assert note.startswith("not on tensorrt: ")
+    assert "; not on cuda: " in note
+
+
+def test_the_cpu_is_not_used_unless_the_list_names_it(models):
+    write_package(models, '["tensorrt", "cuda"]')
+
+    async def scenario(manager):
+        return row(manager)
+
+    entry, reason = serve(models, scenario, EngineWorks(Workshop(), lambda: WITHOUT_GPU))
+
+    assert entry.state is ModelState.UNAVAILABLE
+    assert reason == (
+        "it can run on none of the paths that its configuration permits: "
+        "tensorrt: there is no GPU (put one in); cuda: there is no GPU (put one in)"
+    )
+
+
+def test_while_its_engine_is_built_a_model_serves_on_another_permitted_path(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt", "cpu"]')
+
+    async def scenario(manager):
+        model = manager.table.lookup("mlp", "")
+        first = await model.infer(mlp_request())
+        await until(workshop.begun.is_set)
+        await until(lambda: manager.engines.builds()[0].progress is not None)
+        (build,) = manager.engines.builds()
+        note = model.device_note
+        workshop.released.set()
+        await until(lambda: not manager.engines.builds())
+        await until(lambda: "refuses" in model.device_note)
+        again = await manager.table.lookup("mlp", "").infer(mlp_request())
+        return first, build, note, model.device_note, again, manager.table.lookup("mlp", "") is model
+
+    first, build, before, after, again, is_same = serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU))
+
+    assert build.progress == BuildProgress("Timing tactics", 0.25, 12.0)
+    assert before == "not on tensorrt: its engine is being built"
+    assert after == "not on tensorrt: the builder refuses it"
+    assert is_same
+    np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_a_model_that_may_run_on_nothing_else_is_loading_while_its_engine_is_built(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt"]')
+    models.reference("other")
+
+    async def scenario():
+        manager = ModelManager(
+            DirectorySource(models.root), EngineWorks(workshop, lambda: WITH_GPU), load_threads=1, load_attempts=2
+        )
+        reconciling = asyncio.create_task(manager.reconcile())
+        await until(workshop.begun.is_set)
+        await until(lambda: manager.table.is_ready("other", ""))  # though there is one loader thread only
+        state = row(manager)[0].state
+        workshop.released.set()
+        await reconciling
+        entry, reason = row(manager)
+        await manager.close()
+        return state, entry.state, reason
+
+    assert asyncio.run(scenario()) == (ModelState.LOADING, ModelState.UNAVAILABLE, "the builder refuses it")
+
+
+@pytest.mark.parametrize("execution", ['["tensorrt"]', '["tensorrt", "cpu"]'])
+def test_a_stop_ends_the_build(models, execution):
+    workshop = Workshop()
+    write_package(models, execution)
+
+    async def scenario():
+        manager = ModelManager(
+            DirectorySource(models.root), EngineWorks(workshop, lambda: WITH_GPU), load_threads=2, load_attempts=2
+        )
+        reconciling = asyncio.create_task(manager.reconcile())
+        await until(workshop.begun.is_set)
+        await asyncio.wait_for(manager.close(), 10)
+        await asyncio.wait_for(asyncio.gather(reconciling, return_exceptions=True), 10)
+        return manager.engines.builds()
+
+    assert asyncio.run(scenario()) == []
+
+
+def test_a_model_that_goes_away_takes_its_build_along(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt", "cpu"]')
+
+    async def scenario(manager):
+        await until(workshop.begun.is_set)
+        await manager.unload(MLP)
+        await until(lambda: not manager.engines.builds())
+        return row(manager)[1]
+
+    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU)) == "unloaded"
+
+
+def test_builds_take_turns_and_one_that_waits_can_be_cancelled(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt", "cpu"]')
+    (models.root / "second" / "1").mkdir(parents=True)
+    write_mlp(models.root / "second" / "1" / "model.onnx", (4, 2))
+    (models.root / "second" / "model.toml").write_text((models.root / MLP / "model.toml").read_text())
+
+    async def scenario(manager):
+        await until(lambda: len(manager.engines.builds()) == 2)
+        await until(lambda: any(build.progress for build in manager.engines.builds()))
+        waiting = [build.available for build in manager.engines.builds() if build.progress is None]
+        manager.engines.cancel(waiting[0])
+        await until(lambda: len(manager.engines.builds()) == 1)
+        return len(waiting)
+
+    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU)) == 1
+
+
+def test_a_model_that_is_loaded_again_while_its_engine_is_built_serves_and_waits_for_the_same_engine(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt", "cpu"]')
+
+    async def scenario(manager):
+        await until(workshop.begun.is_set)
+        await manager.load(MLP)
+        await until(lambda: len(manager.engines.builds()) == 2)
+        workshop.released.set()
+        await until(lambda: not manager.engines.builds())
+        await until(lambda: "refuses" in manager.table.lookup("mlp", "").device_note)
+        return await manager.table.lookup("mlp", "").infer(mlp_request())
+
+    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU))
+
+
+def test_an_engine_that_does_not_load_is_passed_over(models, tmp_path):
+    """TensorRT itself says so: here it is a library without a driver, or an engine that is none."""
+
+    class Foreign(Workshop):
+        def find(self, available, report):
+            return EngineFile(Path("foreign.engine"), "sha256:0", b"no engine", flavour="tensorrt-rtx")
+
+    write_package(models, '["tensorrt", "cpu"]')
+
+    async def scenario(manager):
+        model = manager.table.lookup("mlp", "")
+        return model.path, model.passed_over[ExecutionPath.TENSORRT], manager.engines.builds()
+
+    path, reason, builds = serve(models, scenario, EngineWorks(Foreign(), lambda: WITH_GPU))
+
+    assert path is ExecutionPath.CPU
+    assert reason
+    assert builds == []
