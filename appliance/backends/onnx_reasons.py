@@ -6,7 +6,11 @@ _LARGEST_REASON = 300
 _PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _LOAD = re.compile(r"Load model from \S+ failed:\s*|Exception during initialization:\s*|Exception caught:\s*")
 _SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ (?:[^()]*\([^()]*\)(?: const)?(?: \[with [^\]]*\])? ?)?")
-_MEMORY = re.compile(r"Failed to allocate memory|bad_alloc|bad allocation|Unable to allocate|Out of memory")
+_DATA = re.compile(r"Got invalid dimensions for input|Invalid rank for input|Unexpected input data type")
+_MEMORY = re.compile(
+    r"Failed to allocate memory|bad_alloc|bad allocation|Unable to allocate|[Oo]ut of memory|"
+    r"CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED"
+)
 
 
 def short_reason(error: BaseException, directory: str = "") -> str:
@@ -34,3 +38,8 @@ def is_lack_of_memory(error: BaseException | str) -> bool:
         or is_lack_of_memory(str(error))
         or (cause is not None and is_lack_of_memory(cause))
     )
+
+
+def is_fault_of_data(error: BaseException) -> bool:
+    """Say whether ONNX Runtime refused the data; with IOBinding it says so only in words."""
+    return type(error).__name__ == "InvalidArgument" or _DATA.search(str(error)) is not None

@@ -1,27 +1,46 @@
 """ONNX Runtime, on the CPU or through CUDA: the only module that imports onnxruntime.
 
-Providers are always named explicitly and the provider really used is compared with the one asked for, because
-ONNX Runtime falls back to the CPU without a word. With one intra-op thread all CPU instances of a model share one
-session: `run` may be called from several threads, and the weights are in memory once.
+Providers are always named explicitly, ONNX Runtime's own way back to the CPU is closed, and the provider really used
+is compared with the one asked for, operator by operator: it would go to the CPU without a word. With
+one intra-op thread all CPU instances of a model share one session: `run` may be called from several threads, and
+the weights are in memory once.
 """
 
 import ctypes
 import os
 import sys
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from appliance.backends.base import Array, LoadRequest, ModelInstance
-from appliance.backends.onnx_reasons import short_reason
+from appliance.backends.cuda.device_context import DeviceContext
+from appliance.backends.cuda.driver import open_driver
+from appliance.backends.cuda.error import CudaError
+from appliance.backends.onnx_reasons import is_fault_of_data, is_lack_of_memory, short_reason
 from appliance.backends.onnx_types import datatype_of_ort_type
+from appliance.backends.onnxruntime_cuda import CudaSessionInstance
+from appliance.backends.onnxruntime_placement import (
+    CPU,
+    CUDA,
+    Placement,
+    Providers,
+    needs_gpu,
+    on_cpu,
+    place,
+    thread_count,
+)
+from appliance.backends.operator_placement import judge_placement
+from appliance.backends.session_inputs import aligned, as_text
 from appliance.errors import Failed, InvalidInput
-from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.datatype import Datatype
-from appliance.model.execution import ExecutionPolicy
 from appliance.model.signature import ModelSignature, SignatureTensor
 
 if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
@@ -30,8 +49,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must stand before the import: later
 
 import onnxruntime
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+_MEMORY_HINT = "free GPU memory: unload a model, lower max_batch_size or the instance count; see: nvidia-smi"
 WARNINGS = 2
 ERRORS_ONLY = 3
 _OPTIMISATION = {
@@ -60,10 +78,17 @@ def open_session(
     )
     # Idle threads of a pool would otherwise spin and take the CPU from other models.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    on_gpu = tuple(providers) != (CPU,)
+    if on_gpu:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return onnxruntime.InferenceSession(os.fspath(model_file), options, providers=list(providers))
+        return onnxruntime.InferenceSession(
+            os.fspath(model_file), options, providers=list(providers), enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         reason = short_reason(error, os.fspath(model_file.parent))
+        if on_gpu and is_lack_of_memory(error):
+            raise Failed(f"{model_file.name} does not fit into GPU memory: {reason}", hint=_MEMORY_HINT) from error
         raise InvalidInput(f"ONNX Runtime refuses {model_file.name}: {reason}") from error
 
 
@@ -103,7 +128,7 @@ class SessionInstance:
 
     def execute(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run the session once."""
-        feeds = _aligned(inputs if not self._text else self._with_text(inputs))
+        feeds = aligned(inputs if not self._text else self._with_text(inputs))
         try:
             if self._bf16:
                 return self._execute_as_values(feeds, outputs)
@@ -112,7 +137,7 @@ class SessionInstance:
             raise _execution_error(error) from error
 
     def _with_text(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: _as_text(name, array) if name in self._text else array for name, array in inputs.items()}
+        return {name: as_text(name, array) if name in self._text else array for name, array in inputs.items()}
 
     def _execute_as_values(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         # NumPy has no bfloat16, so the bits travel as uint16 in OrtValues that say what they are.
@@ -129,24 +154,27 @@ class SessionInstance:
         self._session = self._run = None
 
 
-Providers = tuple[str | tuple[str, tuple[tuple[str, str], ...]], ...]
-
-
 class OnnxRuntimeModel:
     """One model file opened by ONNX Runtime, once for each placement where sessions can be shared."""
 
     def __init__(self, request: LoadRequest) -> None:
         self._request = request
-        self._intra_op_threads = _thread_count(request.config)
-        placements = [_placement(group, request.execution) for group in request.groups]
+        self._intra_op_threads = thread_count(request.config)
         self._opening = threading.Lock()  # instances are created by their own threads
-        self._unused: dict[Providers, Any] = {}  # opened for its signature, not yet given to an instance
+        self._unused: dict[Providers, Any] = {}  # opened to see whether that works, not yet given to an instance
         self._shared: dict[Providers, Any] = {}
-        first = placements[0][0]
-        session = self._unused[first] = self._open(first)
-        self.signature = session_signature(session)
-        self.device = ", ".join(dict.fromkeys(_provider_name(providers) for providers, _ in placements))
-        self.device_note = next((note for _, note in placements if note), "")
+        self._contexts: dict[str, DeviceContext] = {}  # by UUID: for the page-locked buffers of instances on GPUs
+        self._notes: dict[Providers, str] = {}
+        try:
+            self._placements = {_kind(group): self._settle(group) for group in request.groups}
+            placements = list(self._placements.values())
+            self.signature = session_signature(self._unused[placements[0].providers])
+        except BaseException:
+            self.close()
+            raise
+        self.device = ", ".join(dict.fromkeys(placement.device for placement in placements))
+        notes = [placement.note or self._notes.get(placement.providers, "") for placement in placements]
+        self.device_note = next((note for note in notes if note), "")
 
     @property
     def any_thread(self) -> bool:
@@ -155,32 +183,59 @@ class OnnxRuntimeModel:
 
     def create_instance(self, group: InstanceGroup) -> ModelInstance:
         """Make an instance; on the CPU with one intra-op thread all of them share one session."""
-        providers, _ = _placement(group, self._request.execution)
         with self._opening:
-            session = self._shared.get(providers) or self._unused.pop(providers, None) or self._open(providers)
-            if _provider_name(providers) == CPU and self._intra_op_threads == 1:
+            placement = self._placements.get(_kind(group)) or self._settle(group)
+            providers = placement.providers
+            session = self._shared.get(providers) or self._unused.pop(providers, None) or self._open(placement)
+            if placement.gpu is None and self._intra_op_threads == 1:
                 self._shared[providers] = session
-        return SessionInstance(session, self.signature)
+            if placement.gpu is None or not CudaSessionInstance.takes(self.signature):
+                return SessionInstance(session, self.signature)
+            context = self._contexts.get(placement.gpu.uuid) or DeviceContext(open_driver(), placement.gpu)
+            self._contexts[placement.gpu.uuid] = context
+        frugal = partial(_frugal_options, placement.gpu.ordinal)
+        return CudaSessionInstance(session, self.signature, context, frugal, _execution_error)
 
     def close(self) -> None:
         """Let go of the sessions."""
         self._unused.clear()
         self._shared.clear()
+        while self._contexts:
+            with suppress(CudaError):  # the context is lost: there is nothing left to give back
+                self._contexts.popitem()[1].close()
 
-    def _open(self, providers: Providers) -> Any:
+    def _settle(self, group: InstanceGroup) -> Placement:
+        """Open a session where the group shall run, or on the CPU where that is permitted."""
+        placement = place(group, self._request, onnxruntime.get_available_providers())
+        try:
+            self._try(placement)
+        except Failed as error:
+            if placement.gpu is None or needs_gpu(group, self._request.execution):
+                raise
+            placement = on_cpu(error.message)
+            self._try(placement)
+        return placement
+
+    def _try(self, placement: Placement) -> None:
+        if placement.providers not in self._unused:
+            self._unused[placement.providers] = self._open(placement)
+
+    def _open(self, placement: Placement) -> Any:
         session = open_session(
             self._request.model_file,
-            providers=[each if isinstance(each, str) else (each[0], dict(each[1])) for each in providers],
+            providers=[each if isinstance(each, str) else (each[0], dict(each[1])) for each in placement.providers],
             intra_op_threads=self._intra_op_threads,
             graph_level=self._request.config.optimization.graph.level,
             arena=self._request.config.parameter("enable_mem_arena", "1") != "0",
         )
-        wanted = _provider_name(providers)
-        if session.get_providers()[0] != wanted:
+        found = session.get_providers()[0]
+        if found != placement.provider:
             raise Failed(
-                f"asked ONNX Runtime for {wanted}, got {session.get_providers()[0]}",
+                f"asked ONNX Runtime for {placement.provider}, got {found}",
                 hint="what this box can run: appliance doctor",
             )
+        if placement.gpu is not None:
+            self._notes[placement.providers] = _checked_operators(session)
         return session
 
 
@@ -199,60 +254,31 @@ class OnnxRuntimeBackend:
 BACKEND = OnnxRuntimeBackend()
 
 
-def _placement(group: InstanceGroup, policy: ExecutionPolicy) -> tuple[Providers, str]:
-    """Return the providers for a group, and why they are not what was asked for ('' if they are)."""
-    if group.kind is InstanceKind.CPU:
-        return (CPU,), ""
-    if len(group.gpus) > 1:
-        raise InvalidInput(
-            f"instance group '{group.name}' names GPUs {list(group.gpus)}, expected one",
-            hint="write one instance_group for each GPU",
+def _kind(group: InstanceGroup) -> tuple[InstanceKind, tuple[int, ...]]:
+    return group.kind, group.gpus
+
+
+def _checked_operators(session: Any) -> str:
+    """Return what to say about operators that CUDA leaves to the CPU. Raises Failed if they are the heavy ones.
+
+    session.disable_cpu_ep_fallback is no way: it refuses the small operators on shapes too, which belong on the CPU.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name].update(node.op_type for node in part.get_nodes())
+    verdict = judge_placement(counts, CUDA, CPU)
+    if verdict.heavy:
+        raise Failed(
+            f"CUDA cannot compute {', '.join(verdict.heavy)} of this model: {verdict.note}",
+            hint='INT8 models for the CPU do not run on GPUs: serve the FP32 or FP16 form, or set kind = "KIND_CPU"',
         )
-    if CUDA in onnxruntime.get_available_providers():
-        options = (("device_id", str((group.gpus or (0,))[0])), ("arena_extend_strategy", "kSameAsRequested"))
-        return ((CUDA, options), CPU), ""
-    missing = "this onnxruntime has no CUDA provider"
-    if group.kind is InstanceKind.AUTO or policy is ExecutionPolicy.PREFER:
-        return (CPU,), f"runs on the CPU: {missing}"
-    raise Failed(
-        f"KIND_GPU is required, but {missing}",
-        hint='pip install \'appliance[gpu]\' on an NVIDIA box, or set execution = "prefer" or kind = "KIND_CPU"',
-    )
+    return verdict.note
 
 
-def _provider_name(providers: Providers) -> str:
-    first = providers[0]
-    return first if isinstance(first, str) else first[0]
-
-
-def _thread_count(config: ModelConfig) -> int:
-    text = config.parameter("intra_op_thread_count", "1")
-    if not text.isdigit() or not 1 <= int(text) <= (os.cpu_count() or 1) * 4:
-        raise InvalidInput(
-            f"parameter intra_op_thread_count is '{text}', expected 1 to {(os.cpu_count() or 1) * 4} on this machine"
-        )
-    return int(text)
-
-
-def _as_text(name: str, array: Array) -> Array:
-    """ONNX strings are UTF-8 text; ONNX Runtime would otherwise take the Python spelling of a bytes object."""
-    text = np.empty(array.shape, dtype=object)
-    try:
-        text.reshape(-1)[:] = [element.decode() for element in array.reshape(-1)]
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"input '{name}': ONNX strings are UTF-8 text, got a byte 0x{error.object[error.start]:02x} "
-            f"at offset {error.start} of an element"
-        ) from error
-    return text
-
-
-def _aligned(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    """Views of a received message begin anywhere; C++ code may rely on natural alignment."""
-    for array in inputs.values():
-        if not array.flags.aligned:
-            return {name: each if each.flags.aligned else each.copy() for name, each in inputs.items()}
-    return inputs
+def _frugal_options(ordinal: int) -> Any:
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"gpu:{ordinal}")
+    return options
 
 
 def _array_of(value: Any) -> Array:
@@ -267,6 +293,8 @@ def _execution_error(error: Exception) -> Exception:
     if isinstance(error, InvalidInput):
         return error
     reason = short_reason(error)
-    if type(error).__name__ == "InvalidArgument":
+    if is_lack_of_memory(error):
+        return Failed(f"out of memory: {reason}", hint="send smaller batches, or free memory: unload a model")
+    if is_fault_of_data(error):
         return InvalidInput(f"the model refuses the data: {reason}")
     return Failed(f"ONNX Runtime failed: {reason}")

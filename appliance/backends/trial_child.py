@@ -82,9 +82,7 @@ def _try_model(model_file: Path, task: Mapping[str, Any], answers: TextIO) -> No
     from appliance.backends import onnxruntime as runtime  # noqa: PLC0415  # heavy: after the limits
 
     # Warnings too: when memory is short ONNX Runtime gives up folding with a warning and loads all the same.
-    session = runtime.open_session(
-        model_file, providers=[runtime.CPU], graph_level=task["graph_level"], log_severity=runtime.WARNINGS
-    )
+    session = runtime.open_session(model_file, graph_level=task["graph_level"], log_severity=runtime.WARNINGS)
     try:
         signature = runtime.session_signature(session)
     except UnicodeDecodeError as error:

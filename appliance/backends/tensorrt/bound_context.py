@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliance.backends.cuda.stream import Stream
-from appliance.backends.tensorrt.buffer_plan import changed
 from appliance.backends.tensorrt.engine_layout import EngineLayout, Shape
 from appliance.backends.tensorrt.engine_log import EngineLog
+from appliance.backends.tensorrt.tensor_sizes import changed
 from appliance.errors import Failed, InvalidInput
 
 

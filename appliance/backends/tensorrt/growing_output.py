@@ -11,8 +11,8 @@ from appliance.backends.cuda.driver import Driver
 from appliance.backends.cuda.error import CudaError
 from appliance.backends.cuda.memory import DeviceBuffer, PinnedBuffer
 from appliance.backends.cuda.stream import Stream
-from appliance.backends.tensorrt.buffer_plan import tensor_bytes
 from appliance.backends.tensorrt.engine_layout import EngineTensor, Shape
+from appliance.backends.tensorrt.tensor_sizes import tensor_bytes
 
 
 class GrowingOutput:

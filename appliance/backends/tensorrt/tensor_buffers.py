@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from appliance.backends.base import Array
+from appliance.backends.cuda.buffer_plan import plan_buffer
 from appliance.backends.cuda.driver import Driver
 from appliance.backends.cuda.memory import DeviceBuffer, PinnedBuffer
 from appliance.backends.cuda.stream import Stream
-from appliance.backends.tensorrt.buffer_plan import plan_buffer, tensor_bytes
+from appliance.backends.row_joining import Parts, write_joined
 from appliance.backends.tensorrt.engine_layout import EngineTensor, Shape
-from appliance.backends.tensorrt.row_joining import Parts, write_joined
+from appliance.backends.tensorrt.tensor_sizes import tensor_bytes
 
 
 class TensorBuffers:

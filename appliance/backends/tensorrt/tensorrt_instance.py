@@ -11,15 +11,15 @@ from contextlib import ExitStack, suppress
 from appliance.backends.base import Array
 from appliance.backends.cuda.error import CudaError
 from appliance.backends.cuda.stream import Stream
+from appliance.backends.row_joining import Parts, joined_shapes
 from appliance.backends.tensorrt.bound_context import BoundContext
-from appliance.backends.tensorrt.buffer_plan import input_bytes, tensor_bytes
 from appliance.backends.tensorrt.device_engine import DeviceEngine
 from appliance.backends.tensorrt.engine_layout import EngineProfile, Shape
 from appliance.backends.tensorrt.graph_recordings import Form, GraphRecordings
 from appliance.backends.tensorrt.growing_output import GrowingOutput, output_allocator
 from appliance.backends.tensorrt.profile_choice import check_values, choose_profile
-from appliance.backends.tensorrt.row_joining import Parts, joined_shapes
 from appliance.backends.tensorrt.tensor_buffers import TensorBuffers
+from appliance.backends.tensorrt.tensor_sizes import input_bytes, tensor_bytes
 from appliance.errors import Failed, InvalidInput
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class TensorRtInstance:
         """Allocate everything. Raises Failed (out of GPU memory, most likely); then nothing is left behind."""
         self._engine = engine
         self._layout = engine.layout
+        self._datatypes = {tensor.name: tensor.datatype for tensor in engine.layout.inputs}
+        self._host_inputs = [tensor.name for tensor in engine.layout.inputs if tensor.on_host]
         driver = engine.context.driver
         engine.context.enter_thread()
         with ExitStack() as resources:
@@ -74,7 +76,7 @@ class TensorRtInstance:
         a failed execution gives back what it had taken, and the next one starts afresh.
         """
         self._check_outputs(outputs)
-        shapes = joined_shapes(parts, self._layout.inputs)
+        shapes = joined_shapes(parts, self._datatypes, without_rows=self._host_inputs)
         form = Form(choose_profile(self._layout.profiles, shapes), tuple(shapes.items()), tuple(outputs))
         self._check_values(self._layout.profiles[form.profile], parts)
         self._inputs.write(parts, shapes)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from appliance.backends.tensorrt.buffer_plan import changed, input_bytes, plan_buffer
+from appliance.backends.cuda.buffer_plan import plan_buffer
+from appliance.backends.row_joining import joined_shapes, write_joined
 from appliance.backends.tensorrt.engine_datatypes import datatype_of_engine_type
 from appliance.backends.tensorrt.engine_layout import EngineLayout, EngineProfile, EngineTensor
-from appliance.backends.tensorrt.row_joining import joined_shapes, write_joined
 from appliance.backends.tensorrt.shape_sightings import ShapeSightings
+from appliance.backends.tensorrt.tensor_sizes import changed, input_bytes
 from appliance.backends.tensorrt.tensorrt_reasons import is_lack_of_memory, short_reason
 from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
@@ -66,7 +67,7 @@ def test_rows_lie_one_after_the_other():
     target = np.zeros((4, 2), np.float32)
     write_joined(arrays, target)
 
-    assert joined_shapes([{"x": array} for array in arrays], [X]) == {"x": (4, 2)}
+    assert joined_shapes([{"x": array} for array in arrays], {"x": Datatype.FP32}) == {"x": (4, 2)}
     assert np.array_equal(target, np.concatenate(arrays))
 
 
@@ -81,7 +82,7 @@ def test_rows_lie_one_after_the_other():
 )
 def test_parts_that_do_not_fit_together_are_refused(parts):
     with pytest.raises(InvalidInput):
-        joined_shapes(parts, [X])
+        joined_shapes(parts, {"x": Datatype.FP32})
 
 
 def test_a_form_is_recorded_once_in_so_many_sightings_and_memory_stays_bounded():

@@ -119,8 +119,8 @@ def test_shapes_outside_of_every_profile_are_refused_with_the_range(count):
 @pytest.mark.parametrize(
     ("inputs", "outputs", "reason"),
     [
-        ({}, ["y"], "the engine takes"),
-        ({"x": rows(1), "z": rows(1)}, ["y"], "the engine takes"),
+        ({}, ["y"], "inputs are .*, expected"),
+        ({"x": rows(1), "z": rows(1)}, ["y"], "inputs are .*, expected"),
         ({"x": rows(1).astype(np.float64)}, ["y"], "expected FP32"),
         ({"x": rows(1)}, ["nothing"], "output 'nothing' is unknown"),
     ],
