@@ -6,7 +6,6 @@ one intra-op thread all CPU instances of a model share one session: `run` may be
 the weights are in memory once.
 """
 
-import ctypes
 import os
 import sys
 import threading
@@ -16,8 +15,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from appliance.backends.base import Array, LoadRequest, ModelInstance
 from appliance.backends.cuda.device_context import DeviceContext
@@ -37,7 +34,7 @@ from appliance.backends.onnxruntime_placement import (
     thread_count,
 )
 from appliance.backends.operator_placement import judge_placement
-from appliance.backends.session_inputs import aligned, as_text
+from appliance.backends.session_arrays import aligned, array_of, as_text
 from appliance.errors import Failed, InvalidInput
 from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.datatype import Datatype
@@ -147,7 +144,7 @@ class SessionInstance:
             else onnxruntime.OrtValue.ortvalue_from_numpy(array)
             for name, array in feeds.items()
         }
-        return [_array_of(value) for value in self._session.run_with_ort_values(outputs, values)]
+        return [array_of(value) for value in self._session.run_with_ort_values(outputs, values)]
 
     def close(self) -> None:
         """Let go of the session."""
@@ -279,14 +276,6 @@ def _frugal_options(ordinal: int) -> Any:
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", f"gpu:{ordinal}")
     return options
-
-
-def _array_of(value: Any) -> Array:
-    if value.data_type() != "tensor(bfloat16)":
-        return value.numpy()  # type: ignore[no-any-return]  # onnxruntime is not typed
-    size = value.tensor_size_in_bytes()
-    bits = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
-    return np.frombuffer(bits, dtype=np.uint16).reshape(value.shape()).copy()  # the OrtValue owns the memory
 
 
 def _execution_error(error: Exception) -> Exception:

@@ -1,6 +1,8 @@
-"""Inputs as ONNX Runtime's binding wants them. Pure: NumPy only."""
+"""Arrays as ONNX Runtime's binding wants and gives them. Pure: NumPy only."""
 
+import ctypes
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,3 +29,12 @@ def aligned(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         if not array.flags.aligned:
             return {name: each if each.flags.aligned else each.copy() for name, each in inputs.items()}
     return inputs
+
+
+def array_of(value: Any) -> Array:
+    """Copy an OrtValue out; NumPy has no bfloat16, so its bits travel as uint16."""
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()  # type: ignore[no-any-return]  # onnxruntime is not typed
+    size = value.tensor_size_in_bytes()
+    bits = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
+    return np.frombuffer(bits, dtype=np.uint16).reshape(value.shape()).copy()  # the OrtValue owns the memory
