@@ -1,8 +1,8 @@
 """ONNX Runtime, on the CPU or through CUDA: the only module that imports onnxruntime.
 
 Providers are always named explicitly, ONNX Runtime's own way back to the CPU is closed, and the provider really used
-is compared with the one asked for, operator by operator: it would go to the CPU without a word. With
-one intra-op thread all CPU instances of a model share one session: `run` may be called from several threads, and
+is compared with the one asked for, operator by operator: it would go to the CPU without a word. All instances of a
+model share one session, except on the CPU with several intra-op threads: `run` may be called from several threads, and
 the weights are in memory once.
 """
 
@@ -179,12 +179,12 @@ class OnnxRuntimeModel:
         return self.device == CPU and self._intra_op_threads == 1
 
     def create_instance(self, group: InstanceGroup) -> ModelInstance:
-        """Make an instance; on the CPU with one intra-op thread all of them share one session."""
+        """Make an instance; all share one session, except on the CPU with several intra-op threads."""
         with self._opening:
             placement = self._placements.get(_kind(group)) or self._settle(group)
             providers = placement.providers
             session = self._shared.get(providers) or self._unused.pop(providers, None) or self._open(placement)
-            if placement.gpu is None and self._intra_op_threads == 1:
+            if placement.gpu is not None or self._intra_op_threads == 1:
                 self._shared[providers] = session
             if placement.gpu is None or not CudaSessionInstance.takes(self.signature):
                 return SessionInstance(session, self.signature)

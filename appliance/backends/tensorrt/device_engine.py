@@ -31,8 +31,13 @@ class DeviceEngine:
             raise self.log.failure(
                 f"TensorRT cannot load the engine {file.path.name}", hint="build it again: appliance engines build"
             )
-        self.layout: EngineLayout = read_layout(self._engine)
-        self._config, self._cache = self._runtime_config(file, graphs=graphs)
+        self._config = self._cache = None
+        try:
+            self.layout: EngineLayout = read_layout(self._engine)
+            self._configure(file, graphs=graphs)
+        except BaseException:
+            self.close()  # not when the traceback goes: the GPU's context is gone by then
+            raise
         # TensorRT-RTX records graphs itself, when its kernels for the shape are ready. Otherwise we do.
         self.records_graphs = graphs and not hasattr(self._config, "cuda_graph_strategy")
 
@@ -77,18 +82,18 @@ class DeviceEngine:
             raise self.log.failure("TensorRT cannot make an execution context")
         return made
 
-    def _runtime_config(self, file: EngineFile, *, graphs: bool) -> tuple[Any, Any]:
-        if not hasattr(self._engine, "create_runtime_config"):
-            return None, None
-        config = self._engine.create_runtime_config()
-        if graphs and hasattr(config, "cuda_graph_strategy"):
-            config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        if not hasattr(config, "create_runtime_cache"):
-            return config, None
-        cache = config.create_runtime_cache()
-        # A cache from another driver or GPU is refused by TensorRT-RTX and stays empty: kernels are compiled again.
-        if file.runtime_cache and not cache.deserialize(file.runtime_cache):
-            self.log.clear()
-        if not config.set_runtime_cache(cache):
-            raise self.log.failure("TensorRT-RTX refuses its runtime cache")
-        return config, cache
+    def _configure(self, file: EngineFile, *, graphs: bool) -> None:
+        """Prepare what TensorRT-RTX needs beyond the engine, because it compiles for the GPU when it runs."""
+        config = self._engine.create_runtime_config() if hasattr(self._engine, "create_runtime_config") else None
+        if hasattr(config, "cuda_graph_strategy"):
+            strategies = self.trt.CudaGraphStrategy
+            config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if graphs else strategies.DISABLED
+            self._config = config
+        if hasattr(config, "create_runtime_cache"):
+            self._cache = config.create_runtime_cache()
+            # A cache of another driver or GPU is refused and stays empty: kernels are compiled again.
+            if file.runtime_cache and not self._cache.deserialize(file.runtime_cache):
+                self.log.clear()
+            if not config.set_runtime_cache(self._cache):
+                raise self.log.failure("TensorRT-RTX refuses its runtime cache")
+            self._config = config

@@ -137,6 +137,23 @@ def test_the_profile_changes_with_the_shape_and_back():
             assert np.array_equal(box.instance.execute({"x": rows(count)}, ["y"])[0], 2 * rows(count))
 
 
+def test_an_input_that_stays_the_same_is_set_again_when_another_changes_the_profile():
+    def profile(rows):
+        return {"x": ShapeRange((rows, 3), (rows, 3), (rows, 3)), "factor": ShapeRange((1,), (1,), (2,))}
+
+    engine = StandInEngine(
+        [Tensor("x", (-1, 3)), Tensor("factor", (-1,)), Tensor("y", (-1, 3), mode="OUTPUT")],
+        [profile(1), profile(2)],
+        computing=lambda inputs: {"y": inputs["x"] * inputs["factor"][0]},
+        output_shapes=lambda shapes, values: {"y": shapes["x"]},
+    )
+    with Box(engine) as box:
+        for count in (1, 2, 1):
+            (found,) = box.instance.execute({"x": rows(count), "factor": np.array([3], np.float32)}, ["y"])
+
+            assert np.array_equal(found, 3 * rows(count))
+
+
 def test_outputs_whose_size_the_data_decide_grow_and_may_be_empty():
     with Box(positives()) as box:
         for data in (rows(1), rows(8), -rows(2), rows(3)):
