@@ -2,8 +2,8 @@
 
 Providers are always named explicitly, ONNX Runtime's own way back to the CPU is closed, and the provider really used
 is compared with the one asked for, operator by operator: it would go to the CPU without a word. All instances of a
-model share one session, except on the CPU with several intra-op threads: `run` may be called from several threads, and
-the weights are in memory once.
+model share one session, except on the CPU with several intra-op threads: `run` may be called from several threads,
+and the weights are in memory once.
 """
 
 import os

@@ -88,6 +88,39 @@ class StandInEngine:
         return StandInContext(self, strategy)
 
 
+@dataclass
+class StandInRtxEngine(StandInEngine):
+    """ICudaEngine of TensorRT-RTX: contexts are made from a configuration that holds the cache of its kernels."""
+
+    kernels: bytes = b""
+    strategy: str = ""
+
+    def create_runtime_config(self):
+        engine = self
+
+        class Config:
+            cuda_graph_strategy = "unset"
+
+            def create_runtime_cache(self):
+                return self
+
+            def deserialize(self, data):
+                engine.kernels = data
+                return data != b"foreign"
+
+            def serialize(self):
+                return b"compiled"
+
+            def set_runtime_cache(self, cache):
+                return cache is self
+
+        return Config()
+
+    def create_execution_context(self, config=None):
+        self.strategy = config.cuda_graph_strategy
+        return StandInContext(self, None)
+
+
 class StandInContext:
     """IExecutionContext."""
 
@@ -243,5 +276,6 @@ def stand_in_tensorrt(cuda: StandInCuda) -> SimpleNamespace:
         ILogger=Logger,
         IOutputAllocator=Allocator,
         Runtime=Runtime,
+        CudaGraphStrategy=Named(WHOLE_GRAPH_CAPTURE="WHOLE_GRAPH_CAPTURE", DISABLED="DISABLED"),
         ExecutionContextAllocationStrategy=Named(USER_MANAGED="USER_MANAGED"),
     )

@@ -31,7 +31,8 @@ class DeviceEngine:
             raise self.log.failure(
                 f"TensorRT cannot load the engine {file.path.name}", hint="build it again: appliance engines build"
             )
-        self._config = self._cache = None
+        self._config: Any = None
+        self._cache: Any = None
         try:
             self.layout: EngineLayout = read_layout(self._engine)
             self._configure(file, graphs=graphs)
@@ -84,7 +85,7 @@ class DeviceEngine:
 
     def _configure(self, file: EngineFile, *, graphs: bool) -> None:
         """Prepare what TensorRT-RTX needs beyond the engine, because it compiles for the GPU when it runs."""
-        config = self._engine.create_runtime_config() if hasattr(self._engine, "create_runtime_config") else None
+        config: Any = self._engine.create_runtime_config() if hasattr(self._engine, "create_runtime_config") else None
         if hasattr(config, "cuda_graph_strategy"):
             strategies = self.trt.CudaGraphStrategy
             config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if graphs else strategies.DISABLED

@@ -15,14 +15,14 @@ from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
 from appliance.model.engine import ShapeRange
 from appliance.model.execution import ExecutionPolicy
 from tests.support.stand_in_cuda import StandInCuda
-from tests.support.stand_in_tensorrt import StandInEngine, Tensor, stand_in_tensorrt
+from tests.support.stand_in_tensorrt import StandInEngine, StandInRtxEngine, Tensor, stand_in_tensorrt
 
 GPU = InstanceGroup(name="m", kind=InstanceKind.GPU, count=1)
 BATCHES = {"x": ShapeRange((1, 3), (4, 3), (8, 3))}
 
 
-def doubling(profiles=(BATCHES,), **fields):
-    return StandInEngine(
+def doubling(profiles=(BATCHES,), kind=StandInEngine, **fields):
+    return kind(
         [Tensor("x", (-1, 3)), Tensor("y", (-1, 3), mode="OUTPUT"), Tensor("sum", (-1, 1), mode="OUTPUT")],
         list(profiles),
         computing=lambda inputs: {"y": 2 * inputs["x"], "sum": inputs["x"].sum(axis=1, keepdims=True)},
@@ -44,14 +44,14 @@ def positives():
 class Box:
     """A GPU with a loaded model."""
 
-    def __init__(self, engine, total_bytes=1 << 24, **config):
+    def __init__(self, engine, total_bytes=1 << 24, runtime_cache=b"", **config):
         self.cuda = StandInCuda(total_bytes=total_bytes)
         request = LoadRequest(
             Path("model.onnx"),
             ModelConfig(**config),
             (GPU,),
             ExecutionPolicy.REQUIRE,
-            engine=EngineFile(Path("abc.engine"), "sha256:00", engine),
+            engine=EngineFile(Path("abc.engine"), "sha256:00", engine, runtime_cache=runtime_cache),
         )
         self.model = TensorRtModel(request, Driver(self.cuda), stand_in_tensorrt(self.cuda), "TensorRT 10.16")
         self.instance = self.model.create_instance(GPU)
@@ -205,6 +205,23 @@ def test_graphs_can_be_switched_off_by_the_package():
             box.instance.execute({"x": rows(2)}, ["y"])
 
         assert box.cuda.launches == 0
+
+
+@pytest.mark.parametrize(("wanted", "strategy"), [("1", "WHOLE_GRAPH_CAPTURE"), ("0", "DISABLED")])
+def test_tensorrt_rtx_records_graphs_itself_and_keeps_what_it_compiled(wanted, strategy):
+    engine = doubling(kind=StandInRtxEngine)
+    with Box(engine, runtime_cache=b"kept", parameters={"cuda_graphs": wanted}) as box:
+        for _ in range(2 * graph_recordings.SIGHTINGS):
+            box.instance.execute({"x": rows(2)}, ["y"])
+
+        assert (engine.strategy, engine.kernels) == (strategy, b"kept")
+        assert (box.instance.recordings, box.cuda.launches) == (0, 0)
+        assert box.model.serialized_runtime_cache() == b"compiled"
+
+
+def test_a_foreign_runtime_cache_only_costs_time():
+    with Box(doubling(kind=StandInRtxEngine), runtime_cache=b"foreign") as box:
+        assert np.array_equal(box.instance.execute({"x": rows(2)}, ["y"])[0], 2 * rows(2))
 
 
 def test_running_out_of_memory_fails_that_batch_only():
