@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from appliance import __version__
-from appliance.cli import backends, models
+from appliance.cli import backends, engines, models
 from appliance.cli.convert import convert
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
@@ -46,6 +46,7 @@ app.command()(invalid_is_usage(serve))
 app.command()(status)
 app.add_typer(models.app, name="models")
 app.add_typer(backends.app, name="backends")
+app.add_typer(engines.app, name="engines")
 app.command()(infer)
 app.command()(selftest)
 app.command()(doctor)

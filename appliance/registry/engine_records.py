@@ -44,7 +44,7 @@ class EngineRecords:
 
     def record(self, record: EngineRecord) -> None:
         """Write a row, in place of the one with the same key."""
-        values = asdict(record) | {"facts": json.dumps(record.facts, sort_keys=True)}
+        values = asdict(record) | {"facts": json.dumps(record.facts)}
         with self._database.writing() as connection:
             connection.execute(_INSERT, [values[column] for column in _COLUMNS])
 

@@ -16,6 +16,8 @@ COMMANDS = (
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")
     ),
     ["backends", "probe"],
+    ["engines"],
+    *(["engines", name] for name in ("list", "build", "show", "prune", "export-timing-cache")),
 )
 HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf")
 LOADED_BY_HELP = """

@@ -116,8 +116,12 @@ class HeldSlot:
             self.discard("its file is missing" if ENGINE not in present else "nothing is recorded about it")
 
     def discard(self, reason: str) -> None:
-        """Remove the files of an engine and its row. Files first: on a full disk the row needs their room."""
+        """Remove what cannot be trusted, and say so in the journal."""
         _log.warning("engine %s is removed: %s", self.key[:12], reason)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the files of an engine and its row. Files first: on a full disk the row needs their room."""
         with disk_refusals("removing an engine"):
             for name in _OURS:
                 _remove(self.directory / name)

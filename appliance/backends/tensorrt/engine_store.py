@@ -187,5 +187,6 @@ class EngineStore:
         with try_hold(self.directory / record.key, self.ledger) as slot:
             if slot is None:
                 return False
-            slot.discard(f"pruned, last used by {record.model} version {record.version}")
-            return True
+            slot.remove()
+        _log.info("engine %s of %s version %s is pruned", record.key[:12], record.model, record.version)
+        return True
