@@ -12,7 +12,8 @@ from appliance.backends.base import LoadRequest
 from appliance.backends.cuda.driver import Driver, open_driver
 from appliance.backends.cuda.gpu import Gpu, choose_gpu, list_gpus
 from appliance.errors import ApplianceError, Failed, InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.execution import ExecutionPolicy
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

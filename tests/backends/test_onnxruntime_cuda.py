@@ -23,7 +23,8 @@ from appliance.backends.onnxruntime_cuda import CudaSessionInstance
 from appliance.backends.onnxruntime_placement import CPU, CUDA, cuda_options, place
 from appliance.backends.operator_placement import judge_placement
 from appliance.errors import Failed, InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.execution import ExecutionPolicy
 from tests.support import onnx_models
 from tests.support.stand_in_cuda import StandInCuda
 

@@ -19,9 +19,10 @@ from appliance.backends.tensorrt.flavour import choose_flavour, load_tensorrt
 from appliance.backends.tensorrt.graph_recordings import SIGHTINGS
 from appliance.backends.tensorrt.tensorrt_backend import TensorRtModel
 from appliance.errors import ApplianceError, Failed, InvalidInput
-from appliance.model.config import ExecutionPolicy, InstanceGroup, InstanceKind, ModelConfig
+from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig
 from appliance.model.datatype import Datatype
 from appliance.model.engine import ShapeRange
+from appliance.model.execution import ExecutionPolicy
 from tests.support import onnx_models
 from tests.support.tensorrt_engines import build_engine
 
