@@ -84,6 +84,18 @@ class BackendModel(Protocol):
         """Give everything back; all instances are closed by then."""
 
 
+@runtime_checkable
+class DeviceModel(BackendModel, Protocol):
+    """A loaded version that knows what it takes on its GPU, and what it compiled there."""
+
+    @property
+    def device_bytes(self) -> int:
+        """GPU memory taken since just before the load."""
+
+    def serialized_runtime_cache(self) -> bytes:
+        """Kernels compiled while loading, to be handed over at the next load; empty if there is nothing to keep."""
+
+
 class Backend(Protocol):
     """A runtime."""
 

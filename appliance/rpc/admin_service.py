@@ -145,6 +145,8 @@ def _add_loaded(status: pb.ModelStatus, model: LoadedModel) -> None:
     status.execution_path = model.path.value if model.path is not None else ""
     for path, why in model.passed_over.items():
         status.passed_over.add(path=path.value, reason=why)
+    if model.device_bytes:
+        status.memory.add(kind="GPU", size_bytes=model.device_bytes)
     status.instances = model.instances
     status.queue_depth = model.queue_depth
     status.load_duration_s = model.load_duration_s

@@ -1,5 +1,6 @@
 """The engine cache of this box, and the builder behind it, for the GPUs that it really has."""
 
+import logging
 import threading
 
 from appliance.backends.cuda.gpu import choose_gpu
@@ -9,11 +10,14 @@ from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.backends.tensorrt.engine_supply import EngineSupply
 from appliance.backends.tensorrt.engine_target import gpu_target
 from appliance.backends.tensorrt.flavour import choose_flavour
+from appliance.errors import ApplianceError
 from appliance.registry.database import Database
 from appliance.registry.engine_records import EngineRecords
 from appliance.registry.source import AvailableVersion
 from appliance.serving.engine_works import Advance
 from appliance.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class CachedEngines:
@@ -27,6 +31,16 @@ class CachedEngines:
     def find(self, available: AvailableVersion, report: ProbeReport) -> EngineFile | None:
         """Return the verified engine of a version, None if it has to be built. Raises InvalidInput, Failed."""
         return self._supply(available, report).find(available)
+
+    def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
+        """Note what loading an engine took, and keep the kernels that were compiled for it."""
+        key, store = engine.path.parent.name, self._opened()
+        store.used(key, device_bytes=device_bytes)
+        if runtime_cache and runtime_cache != engine.runtime_cache:
+            try:
+                store.keep_runtime_cache(key, runtime_cache)
+            except ApplianceError as error:
+                logger.warning("the kernels compiled for engine %s are not kept: %s", key[:12], error)
 
     def build(
         self, available: AvailableVersion, report: ProbeReport, advance: Advance, cancelled: threading.Event

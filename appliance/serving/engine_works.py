@@ -31,6 +31,9 @@ class EngineSource(Protocol):
         Raises InvalidInput if TensorRT cannot take the version, Failed if it cannot be used here.
         """
 
+    def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
+        """Note what loading an engine took, and keep the kernels that were compiled for it. Never fails a load."""
+
     def build(
         self, available: AvailableVersion, report: ProbeReport, advance: Advance, cancelled: threading.Event
     ) -> None:
@@ -81,6 +84,10 @@ class EngineWorks:
     def find(self, available: AvailableVersion) -> EngineFile | None:
         """Return the verified engine of a version, None if it has to be built. Raises InvalidInput or Failed."""
         return self._source.find(available, self._probed())
+
+    def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
+        """Note what loading an engine took, so that the next load is quicker, and refused where it cannot fit."""
+        self._source.loaded(engine, runtime_cache, device_bytes)
 
     def build(self, available: AvailableVersion) -> None:
         """Build and keep the engine of a version; waits while another is being built.

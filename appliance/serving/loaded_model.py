@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from appliance.backends.base import Array
+from appliance.backends.base import Array, DeviceModel
 from appliance.backends.tensorrt.engine_file import EngineFile
-from appliance.errors import ApplianceError, Busy, Expired
+from appliance.errors import ApplianceError, Busy, Expired, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
@@ -75,6 +75,7 @@ class LoadedModel:
             )
             for worker in self._workers:
                 worker.ready.result()
+            self.device_bytes = self._measured_device_bytes()
             self._direct = self._direct_path()
         except BaseException:
             self.close()
@@ -96,6 +97,10 @@ class LoadedModel:
     def awaits_engine(self) -> bool:
         """Whether it serves on another path only until its engine is built."""
         return self.passed_over.get(ExecutionPath.TENSORRT) == ENGINE_MISSING
+
+    def runtime_cache(self) -> bytes:
+        """Kernels that the runtime compiled while loading, for the next load; empty if there are none."""
+        return self._model.serialized_runtime_cache() if isinstance(self._model, DeviceModel) else b""
 
     def engine_failed(self, reason: str) -> None:
         """The engine that it waited for could not be built."""
@@ -177,6 +182,17 @@ class LoadedModel:
             self._direct.close()
         self._workers = []
         self._model.close()
+
+    def _measured_device_bytes(self) -> int:
+        """GPU memory that this version took. Raises Failed if that is more than its configuration allows."""
+        taken = self._model.device_bytes if isinstance(self._model, DeviceModel) else 0
+        allowed = self.available.config.parameter("gpu_memory_limit_bytes")
+        if taken and allowed.isdecimal() and taken > int(allowed):
+            raise Failed(
+                f"it takes {taken} bytes of GPU memory, its parameter gpu_memory_limit_bytes allows {allowed}",
+                hint="allow more, fewer instances, or smaller trt_profile_max_shapes",
+            )
+        return taken
 
     def _direct_path(self) -> DirectPath | None:
         batching = self.served.config.dynamic_batching

@@ -54,7 +54,9 @@ def load_on_best_path(available: AvailableVersion, open_on: Open, engines: Engin
             engine = engines.find(available)
             if engine is not None:
                 with closing(engine):
-                    return open_on(available, path=path, passed_over=passed_over, engine=engine)
+                    model = open_on(available, path=path, passed_over=passed_over, engine=engine)
+                    engines.loaded(engine, model.runtime_cache(), model.device_bytes)
+                    return model
             passed_over[path] = ENGINE_MISSING
         except ApplianceError as error:
             passed_over[path] = str(error)

@@ -48,6 +48,9 @@ class Workshop:
     def find(self, available, report):
         self.asked += 1
 
+    def loaded(self, engine, runtime_cache, device_bytes):
+        raise AssertionError("nothing is ever loaded here")
+
     def build(self, available, report, advance, cancelled):
         self.begun.set()
         advance(BuildProgress("Timing tactics", 0.25, 12.0))

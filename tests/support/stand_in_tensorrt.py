@@ -43,6 +43,11 @@ class StandInEngine:
     enqueue_fails: list[str] = field(default_factory=list)  # messages of executions to come that fail
     recordable: bool = True
     replay_differs: bool = False
+
+    def __len__(self):
+        """As a file, it has the size of its weights."""
+        return self.weights_bytes
+
     contexts: int = 0
 
     @property

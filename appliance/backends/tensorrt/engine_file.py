@@ -22,6 +22,7 @@ class EngineFile:
     data: mmap | bytes
     flavour: str = "auto"  # which TensorRT built it: "tensorrt" or "tensorrt-rtx"
     runtime_cache: bytes = b""  # kernels that TensorRT-RTX compiled for this engine before, verified as the engine is
+    device_bytes: int = 0  # GPU memory that it took when it was loaded before; 0: unknown
 
     @property
     def size_bytes(self) -> int:

@@ -145,7 +145,8 @@ def read_engine(directory: Path, ledger: EngineLedger) -> EngineFile | None:
             data = read_verified(path, record.digest, record.size_bytes)
         except (FileNotFoundError, NotADirectoryError):
             raise Untrusted("its file is missing") from None
-        return EngineFile(path, record.digest, data, _flavour_of(record), _runtime_cache(directory, record))
+        compiled = _runtime_cache(directory, record)
+        return EngineFile(path, record.digest, data, _flavour_of(record), compiled, record.device_bytes)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class TensorRtModel:
                 resources.callback(context.close)
                 with context.current():
                     self._free_before[gpu.uuid] = free_bytes(driver, gpu)
+                    _require_memory(request, file, gpu, self._free_before[gpu.uuid])
                     engine = DeviceEngine(trt, context, file, graphs=graphs)
                 self._engines[gpu.uuid] = engine
                 resources.callback(_close_engine, engine)
@@ -127,6 +128,22 @@ def _checked_engine(request: LoadRequest) -> EngineFile:
             f"there is no engine for {request.model_file.name} yet", hint="build it: appliance engines build MODEL"
         )
     return request.engine
+
+
+def _require_memory(request: LoadRequest, file: EngineFile, gpu: Gpu, free: int) -> None:
+    """Refuse what cannot fit before anything is allocated: a load that fails half-way disturbs its neighbours."""
+    needed = max(file.device_bytes, file.size_bytes)
+    if free < needed:
+        measured = "as measured at its last load" if file.device_bytes else "for its weights alone"
+        raise Failed(
+            f"{request.model_file.name} needs {_mebibytes(needed)} on {gpu.name} ({measured}), "
+            f"{_mebibytes(free)} of {_mebibytes(gpu.total_bytes)} are free",
+            hint="see what takes it: appliance status; or unload a model: appliance models deactivate NAME",
+        )
+
+
+def _mebibytes(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.0f} MiB"
 
 
 def _graphs_wanted(config: ModelConfig) -> bool:

@@ -44,14 +44,14 @@ def positives():
 class Box:
     """A GPU with a loaded model."""
 
-    def __init__(self, engine, total_bytes=1 << 24, runtime_cache=b"", **config):
+    def __init__(self, engine, total_bytes=1 << 24, runtime_cache=b"", device_bytes=0, **config):
         self.cuda = StandInCuda(total_bytes=total_bytes)
         request = LoadRequest(
             Path("model.onnx"),
             ModelConfig(**config),
             (GPU,),
             ExecutionPolicy.REQUIRE,
-            engine=EngineFile(Path("abc.engine"), "sha256:00", engine, runtime_cache=runtime_cache),
+            engine=EngineFile(Path("abc.engine"), "sha256:00", engine, "auto", runtime_cache, device_bytes),
         )
         self.model = TensorRtModel(request, Driver(self.cuda), stand_in_tensorrt(self.cuda), "TensorRT 10.16")
         self.instance = self.model.create_instance(GPU)
@@ -372,3 +372,18 @@ def test_an_instance_on_the_cpu_is_refused():
 
     with pytest.raises(InvalidInput, match="KIND_CPU"):
         TensorRtModel(request, Driver(cuda), stand_in_tensorrt(cuda), "TensorRT")
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (0, "needs 0 MiB on .* \\(for its weights alone\\)"),
+        (1 << 23, "needs 8 MiB on .* \\(as measured at its last load\\)"),
+    ],
+)
+def test_an_engine_that_cannot_fit_is_refused_before_anything_is_allocated(measured, words):
+    with pytest.raises(Failed, match=words) as refused:
+        Box(doubling(), total_bytes=1 << 15, device_bytes=measured)
+
+    assert "are free" in refused.value.message
+    assert "appliance status" in refused.value.hint
