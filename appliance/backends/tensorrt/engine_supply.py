@@ -174,9 +174,9 @@ class EngineSupply:
         """Prune where that helps. Raises Failed if there is no room all the same."""
         needed = _ENGINE_BYTES + _DISK_COPIES * model_bytes
         free = self._store.free_bytes()
-        if free < needed:
-            total = sum(record.size_bytes for record in self._store.records())
-            self._store.prune(max(0, total - (needed - free)))
+        total = sum(record.size_bytes for record in self._store.records())
+        if free < needed <= free + total:
+            self._store.prune(total - (needed - free))
             free = self._store.free_bytes()
         if free < needed:
             raise Failed(
