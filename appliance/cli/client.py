@@ -144,6 +144,11 @@ class AdminClient:
         limit_s = (timeout_s or _DAEMONS_OWN_LIMIT_S) + _MARGIN_S
         return self._ask("Reconcile", admin.ReconcileRequest(timeout_s=timeout_s), admin.ReconcileResponse, limit_s)
 
+    def cancel_engine_build(self, name: str, version: str) -> int:
+        """End the builds of engines for a model; returns how many there were. '' is every version."""
+        request = admin.CancelEngineBuildRequest(name=name, version=version)
+        return self._ask("CancelEngineBuild", request, admin.CancelEngineBuildResponse, STATUS_TIMEOUT_S).cancelled
+
     def _ask(self, method: str, request: Message, response: type[R], timeout_s: float) -> R:
         return self._connection.ask(f"/appliance.admin.v1.ApplianceAdmin/{method}", request, response, timeout_s)
 

@@ -72,6 +72,29 @@ def build(
     say(f"next: appliance engines show {document['key'][:_SHOWN_KEY]}")
 
 
+@app.command()
+def cancel(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="Its version. Default: all.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """End the build that the daemon is at. The model goes on as it is served now, until it is loaded again."""
+    from appliance.cli.client import connect_admin  # noqa: PLC0415  (heavy: not for --help)
+
+    with connect_admin(read_settings(config, state).layout) as daemon:
+        cancelled = daemon.cancel_engine_build(model, version or "")
+    if as_json:
+        print_json({"cancelled": cancelled})
+    if not cancelled:
+        raise NotFound(f"no engine of '{model}' is being built", hint="appliance status")
+    say(f"cancelled {cancelled} build{'' if cancelled == 1 else 's'} of '{model}'")
+
+
 @app.command("list")
 def list_engines(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
     """Show every engine that is kept, the most recently used first."""

@@ -17,7 +17,7 @@ COMMANDS = (
     ),
     ["backends", "probe"],
     ["engines"],
-    *(["engines", name] for name in ("list", "build", "show", "prune", "export-timing-cache")),
+    *(["engines", name] for name in ("list", "build", "cancel", "show", "prune", "export-timing-cache")),
 )
 HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf")
 LOADED_BY_HELP = """

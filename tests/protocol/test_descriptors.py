@@ -139,13 +139,18 @@ def test_one_process_can_import_both(imports):
     assert python(code) == "detector\n"
 
 
-def test_the_admin_service_has_three_unary_methods():
+def test_the_admin_service_has_unary_methods_only():
     from appliance.rpc.pb import appliance_admin_pb2 as admin  # noqa: PLC0415
 
     service = admin.DESCRIPTOR.services_by_name["ApplianceAdmin"]
 
     assert service.full_name == "appliance.admin.v1.ApplianceAdmin"
-    assert [method.name for method in service.methods] == ["Status", "Reconcile", "ReloadSettings"]
+    assert [method.name for method in service.methods] == [
+        "Status",
+        "Reconcile",
+        "ReloadSettings",
+        "CancelEngineBuild",
+    ]
     assert not any(method.client_streaming or method.server_streaming for method in service.methods)
 
 

@@ -5,65 +5,22 @@ long as a test wants, or fail. What then happens on a GPU is in tests/gpu.
 """
 
 import asyncio
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from appliance.backends.probe import MachineReport, PathReport, ProbeReport, probe
+from appliance.backends.probe import probe
 from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.backends.tensorrt.engine_file import EngineFile
-from appliance.errors import Cancelled, Failed
 from appliance.model.execution import ExecutionPath
-from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.registry.directory_source import DirectorySource
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.request import InferenceRequest
+from tests.serving.workshop import MLP, WITH_GPU, WITHOUT_GPU, Workshop, until, write_package
 from tests.support.onnx_models import write_mlp
-
-MLP = ModelName("mlp")
-
-
-def report(*, usable, detail, remedy=""):
-    """What the probe of a box would say of every path."""
-    paths = tuple(PathReport(path.value, usable, detail, remedy) for path in ExecutionPath)
-    return ProbeReport(paths, MachineReport(), (), None)
-
-
-WITH_GPU = report(usable=True, detail="as on a box with a GPU")
-WITHOUT_GPU = report(usable=False, detail="there is no GPU", remedy="put one in")
-
-
-class Workshop:
-    """An engine source whose builds last until they are released, and then fail."""
-
-    def __init__(self, problem="the builder refuses it"):
-        self.problem = problem
-        self.begun, self.released = threading.Event(), threading.Event()
-        self.asked = 0
-
-    def find(self, available, report):
-        self.asked += 1
-
-    def loaded(self, engine, runtime_cache, device_bytes):
-        raise AssertionError("nothing is ever loaded here")
-
-    def build(self, available, report, advance, cancelled):
-        self.begun.set()
-        advance(BuildProgress("Timing tactics", 0.25, 12.0))
-        while not self.released.wait(0.005):
-            if cancelled.is_set():
-                raise Cancelled("the build of the engine was cancelled")
-        raise Failed(self.problem)
-
-
-def write_package(models, execution, more=""):
-    (models.root / MLP / "1").mkdir(parents=True, exist_ok=True)
-    write_mlp(models.root / MLP / "1" / "model.onnx", (4, 2))
-    (models.root / MLP / "model.toml").write_text(f"max_batch_size = 8\nexecution = {execution}\n{more}")
 
 
 def mlp_request():
@@ -72,14 +29,6 @@ def mlp_request():
 
 def row(manager):
     return next((entry, reason) for name, entry, reason in manager.table.rows() if name == MLP)
-
-
-async def until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never happened")
 
 
 def serve(models, scenario, works):
