@@ -4,6 +4,7 @@ The golden samples of a package hold PyTorch's own answers, so a self-test compa
 """
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def packages(tmp_path_factory):
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)
 def test_it_converts_and_agrees_with_pytorch(architecture, tmp_path, packages):
     source = save(architecture, tmp_path / "source")
-    model = architecture.name.lower().replace(" ", "-")
+    model = folder_name(architecture)
 
     document = convert(source, tmp_path / model, "--licence", "MIT")
 
@@ -45,6 +46,27 @@ def test_all_of_them_are_served_and_answer_as_pytorch_did(packages):
     assert [finding for finding in findings if not finding["ok"]] == []
     assert {finding["model"] for finding in findings} == {path.name for path in packages.iterdir()}
     assert result.returncode == 0
+
+
+def test_engines_are_built_for_them_without_a_gpu_and_found_again(packages, tmp_path):
+    def build(name: str) -> "subprocess.CompletedProcess[str]":
+        target = ("--compute-capability", "8.9", "--state", str(tmp_path / "state"), "--json")
+        return run("engines", "build", name, "--models", str(packages), *target)
+
+    need_gpu = {folder_name(each) for each in ARCHITECTURES if each.needs_gpu}
+    built = {}
+    for name in sorted(path.name for path in packages.iterdir()):
+        first = build(name)
+        if name in need_gpu:
+            assert "only on a machine with a GPU" in " ".join(first.stderr.split())
+            continue
+        assert first.returncode == 0, first.stderr
+        again = json.loads(build(name).stdout)
+        built[name] = json.loads(first.stdout)
+        assert (built[name]["cached"], again["cached"]) == (False, True)
+        assert built[name]["digest"] == again["digest"]
+    assert len(built) >= 16
+    assert len({engine["key"] for engine in built.values()}) == len(built)
 
 
 def test_a_language_model_without_a_pooler_gives_its_features(tmp_path):
@@ -73,8 +95,16 @@ def test_the_readme_lists_exactly_these():
 
 def table(converted: tuple[Architecture, ...], refused: tuple[Architecture, ...]) -> str:
     """The table in README."""
-    rows = [f"| {each.name} | {each.task} | {each.note or 'converts'} |" for each in (*converted, *refused)]
-    return "\n".join(["| architecture | task | |", "| --- | --- | --- |", *rows])
+    rows = [
+        f"| {each.name} | {each.task} | converts | {'on a GPU only' if each.needs_gpu else 'yes'} |"
+        for each in converted
+    ]
+    rows += [f"| {each.name} | {each.task} | {each.note} | |" for each in refused]
+    return "\n".join(["| architecture | task | | engine built without a GPU |", "| --- | --- | --- | --- |", *rows])
+
+
+def folder_name(architecture: Architecture) -> str:
+    return architecture.name.lower().replace(" ", "-")
 
 
 if __name__ == "__main__":

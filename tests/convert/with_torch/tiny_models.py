@@ -41,6 +41,7 @@ class Architecture:
     build: Callable[[], Any]
     processor: Callable[[], Any] | None = None
     note: str = ""  # what the table says beside it; empty: converts
+    needs_gpu: bool = False  # TensorRT-RTX computes parts of it while it builds, which no machine without a GPU can
 
 
 def save(architecture: Architecture, folder: Path) -> Path:
@@ -168,7 +169,7 @@ ARCHITECTURES = (
     Architecture("DETR", "object-detection", _detr),
     Architecture("RT-DETR", "object-detection", _rt_detr),
     Architecture("SegFormer", "semantic-segmentation", _segformer),
-    Architecture("DPT", "depth-estimation", _dpt),
+    Architecture("DPT", "depth-estimation", _dpt, needs_gpu=True),
     Architecture(
         "AST", "audio-classification",
         lambda: hf.ASTForAudioClassification(
