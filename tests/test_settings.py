@@ -88,3 +88,31 @@ def test_variables_that_could_lead_data_out_are_taken_out():
         "http_proxy",
     ]
     assert environment == {"PATH": "p"}
+
+
+def test_engines_lie_in_the_cache_of_an_installed_box_and_beside_a_developers_state(tmp_path):
+    assert StateLayout(tmp_path).engines == tmp_path / "cache" / "engines"
+    assert StateLayout(Path("/var/lib/appliance")).engines == Path("/var/cache/appliance/engines")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("flavour", "'triton'"),
+        ("optimization_level", "6"),
+        ("largest_bytes", "-1"),
+        ("build_timeout_s", "0"),
+        ("build_memory_bytes", "1"),
+    ],
+)
+def test_a_wrong_setting_of_engines_is_named(file, field, text):
+    file.write_text(f"[engines]\n{field} = {text}\n")
+
+    with pytest.raises(InvalidInput, match=f"engines.{field}: "):
+        load_settings(file, {}, {})
+
+
+def test_engines_are_built_as_tensorrt_does_by_default():
+    engines = load_settings(None, {}, {"APPLIANCE_ENGINES_FLAVOUR": "tensorrt-rtx"}).engines
+
+    assert (engines.flavour, engines.optimization_level) == ("tensorrt-rtx", None)
