@@ -80,3 +80,4 @@ class Failed(ApplianceError):
     """The appliance or the machine under it failed."""
 
     kind = ErrorKind.FAILED
+    device_lost = False  # whether a device works no longer for this process: only another one can use it

@@ -18,7 +18,7 @@ from appliance.backends.probe import probe
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Failed
 from appliance.registry.source import ModelSource
 from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
@@ -55,6 +55,7 @@ class Daemon:
         self._notifier = SystemdNotifier(systemd.notify_socket)
         self._stop = asyncio.Event()
         self._listeners: list[str] = []
+        self._lost = False
 
     def request_stop(self) -> None:
         """Begin to drain, as SIGTERM does."""
@@ -66,16 +67,18 @@ class Daemon:
         return list(self._listeners)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> bool:
-        """Serve until asked to stop; False if not everything could be drained in time.
+        """Serve until asked to stop; False if not everything could be drained in time, or a GPU was lost.
 
         Raises an ApplianceError if it cannot start. `started` is called when the models have settled.
         """
+        self._loop = asyncio.get_running_loop()
         with daemon_lock(self.settings.layout):
             self._manager = ModelManager(
                 self._source,
                 EngineWorks(CachedEngines(self.settings), probe, gpu_uuid=self.settings.gpu.uuid),
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
+                device_lost=self._device_lost,
             )
             self._inference = self._inference_service()
             self._health = HealthService(self._manager)
@@ -86,7 +89,13 @@ class Daemon:
                 await self._load_or_stop()
                 started()
                 await self._stop.wait()
-            return await self._shut_down()
+            return await self._shut_down() and not self._lost
+
+    def _device_lost(self, error: Failed) -> None:
+        """End, so that another process takes over: in this one nothing on the GPU works any more."""
+        logger.critical("the GPU is lost to this process, which ends: %s", error)
+        self._lost = True
+        self._loop.call_soon_threadsafe(self.request_stop)
 
     def _inference_service(self) -> InferenceService:
         return InferenceService(

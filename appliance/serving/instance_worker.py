@@ -23,6 +23,7 @@ from appliance.serving.statistics import ModelStatistics
 logger = logging.getLogger(__name__)
 
 Deliver = Callable[[Sequence[InferenceRequest]], None]
+DeviceLost = Callable[[Failed], None]  # a GPU works no longer in this process; may be called from any thread
 
 
 class InstanceWorker:
@@ -37,6 +38,7 @@ class InstanceWorker:
         batcher: DynamicBatcher,
         statistics: ModelStatistics,
         deliver: Deliver,
+        device_lost: DeviceLost,
         *,
         batched: bool,
     ) -> None:
@@ -46,6 +48,7 @@ class InstanceWorker:
         self._batcher = batcher
         self._statistics = statistics
         self._deliver = deliver
+        self._device_lost = device_lost
         self._batched = batched
         self.ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -94,6 +97,8 @@ class InstanceWorker:
                     self._answer(instance, Batch([request], request.rows))
                 return
             self._fail(batch, error)
+            if isinstance(error, Failed) and error.device_lost:
+                self._device_lost(error)
         except Exception as error:  # one batch must not end the thread that all later requests need
             logger.exception("execution failed")
             self._fail(batch, Failed(f"execution failed: {error}"))
@@ -113,6 +118,7 @@ def instance_workers(
     batcher: DynamicBatcher,
     statistics: ModelStatistics,
     deliver: Deliver,
+    device_lost: DeviceLost,
 ) -> list[InstanceWorker]:
     """Start one worker for each instance of each group; the first of each group gives the golden answers."""
 
@@ -125,6 +131,7 @@ def instance_workers(
             batcher,
             statistics,
             deliver,
+            device_lost,
             batched=served.max_batch_size > 0,
         )
 

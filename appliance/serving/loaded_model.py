@@ -19,7 +19,7 @@ from appliance.serving.batching import BatchingPolicy
 from appliance.serving.direct_path import DirectMeter, DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
 from appliance.serving.golden_check import GoldenCheck
-from appliance.serving.instance_worker import instance_workers
+from appliance.serving.instance_worker import DeviceLost, instance_workers
 from appliance.serving.request import InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 from appliance.serving.version_opening import open_version
@@ -28,6 +28,11 @@ from appliance.serving.warm_up import warm_up_requests
 logger = logging.getLogger(__name__)
 
 ENGINE_MISSING = "its engine is being built"
+
+
+def log_lost_device(error: Failed) -> None:
+    """What happens where nobody can start another process."""
+    logger.critical("a device is lost: %s", error)
 
 
 class LoadedModel:
@@ -42,11 +47,13 @@ class LoadedModel:
         passed_over: Mapping[ExecutionPath, str] = MappingProxyType({}),
         engine: EngineFile | None = None,
         gpu_uuid: str = "",
+        device_lost: DeviceLost = log_lost_device,
     ) -> None:
         """Load, warm up, give the golden answers and be ready. Blocks as long as that takes: for loader threads.
 
         path: what computes; None: as the instance groups say. passed_over: paths that were preferred, and why they
         do not serve. engine: for TensorRT; it stays the caller's. gpu_uuid: for instance groups that name no GPU.
+        device_lost: told when only another process can go on.
 
         Raises an ApplianceError that says why the version cannot be served; then nothing is left behind.
         """
@@ -72,6 +79,7 @@ class LoadedModel:
                 self._batcher,
                 self.statistics,
                 delivery.deliver,
+                device_lost,
             )
             for worker in self._workers:
                 worker.ready.result()

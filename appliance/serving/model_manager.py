@@ -21,7 +21,8 @@ from appliance.model.lifecycle import UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.config_overrides import ConfigOverrides
 from appliance.serving.engine_works import EngineWorks
-from appliance.serving.loaded_model import LoadedModel
+from appliance.serving.instance_worker import DeviceLost
+from appliance.serving.loaded_model import LoadedModel, log_lost_device
 from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry
 from appliance.serving.version_loader import VersionLoader
 
@@ -33,13 +34,24 @@ _STOPPING = "the appliance is stopping"
 class ModelManager:
     """Owns every LoadedModel."""
 
-    def __init__(self, source: ModelSource, engines: EngineWorks, *, load_threads: int, load_attempts: int) -> None:
-        """Create it on the running event loop; `engines` is closed with it."""
+    def __init__(
+        self,
+        source: ModelSource,
+        engines: EngineWorks,
+        *,
+        load_threads: int,
+        load_attempts: int,
+        device_lost: DeviceLost = log_lost_device,
+    ) -> None:
+        """Create it on the running event loop; `engines` is closed with it.
+
+        device_lost: told, on some thread, when a GPU works no longer in this process.
+        """
         self.source = source
         self.engines = engines
         self.table = ModelTable()
         self.started = False
-        self._loader = VersionLoader(source, engines, threads=load_threads, attempts=load_attempts)
+        self._loader = VersionLoader(source, engines, device_lost, threads=load_threads, attempts=load_attempts)
         self._reconciling = asyncio.Lock()
         self._locks: dict[ModelName, asyncio.Lock] = {}
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then

@@ -15,6 +15,7 @@ from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion, ModelSource
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.freed_memory import give_back_freed_memory
+from appliance.serving.instance_worker import DeviceLost
 from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.path_loading import EngineNeeded, load_on_best_path
 
@@ -26,11 +27,14 @@ Result = TypeVar("Result")
 class VersionLoader:
     """Turns an AvailableVersion into a LoadedModel, and a LoadedModel into nothing."""
 
-    def __init__(self, source: ModelSource, engines: EngineWorks, *, threads: int, attempts: int) -> None:
+    def __init__(
+        self, source: ModelSource, engines: EngineWorks, device_lost: DeviceLost, *, threads: int, attempts: int
+    ) -> None:
         """Create it on the running event loop. `attempts`: loads that ended the process before one is refused."""
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._engines = engines
+        self._device_lost = device_lost
         self._attempts = attempts
         self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
@@ -113,7 +117,9 @@ class VersionLoader:
         self._source.load_started(available)
         self._loading[available.name, available.version] = available
         try:
-            model = LoadedModel(available, self._loop, gpu_uuid=self._engines.gpu_uuid, **how)
+            model = LoadedModel(
+                available, self._loop, gpu_uuid=self._engines.gpu_uuid, device_lost=self._device_lost, **how
+            )
         except BaseException as error:
             self._source.load_finished(available, str(error) or type(error).__name__)
             raise

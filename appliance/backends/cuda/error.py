@@ -32,10 +32,7 @@ class CudaError(Failed):
         super().__init__(f"{function} failed: {explanation or 'unknown error'} ({name})", hint=hint)
         self.code = code
 
-    @property
-    def context_lost(self) -> bool:
-        """Whether nothing on the GPU works any more in this process."""
-        return self.code in _CONTEXT_LOST
+        self.device_lost = code in _CONTEXT_LOST
 
 
 class CudaOutOfMemory(CudaError):

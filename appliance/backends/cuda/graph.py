@@ -68,7 +68,7 @@ def _abandon(driver: Driver, stream: Stream) -> None:
     try:
         driver.call("cuStreamEndCapture", stream.handle, ctypes.byref(recorded))
     except CudaError as error:
-        if error.context_lost:
+        if error.device_lost:
             raise
     if recorded.value is not None:
         driver.call("cuGraphDestroy", recorded)

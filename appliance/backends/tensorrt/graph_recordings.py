@@ -121,7 +121,7 @@ class GraphRecordings:
         try:
             self._record(form, answers)
         except Failed as error:
-            if isinstance(error, CudaError) and error.context_lost:
+            if isinstance(error, CudaError) and error.device_lost:
                 raise
             self._switched_off = True
             self._stream.synchronize()

@@ -6,7 +6,7 @@ allocated when the instance is made. Streams of several instances overlap: one c
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from appliance.backends.base import Array
 from appliance.backends.cuda.error import CudaError
@@ -82,8 +82,8 @@ class TensorRtInstance:
         self._inputs.write(parts, shapes)
         try:
             return self._compute(form, shapes)
-        except Failed:
-            self._recover()
+        except Failed as error:
+            error.device_lost = self._recover() or error.device_lost
             raise
 
     def close(self) -> None:
@@ -186,12 +186,15 @@ class TensorRtInstance:
         for name, output in self._growing.items():
             self._context.set_allocator(name, output_allocator(self._engine.trt, output))
 
-    def _recover(self) -> None:
-        """Wait for what still runs and give back what can be taken again."""
-        with suppress(CudaError):  # the failure itself is on its way to the caller
+    def _recover(self) -> bool:
+        """Wait for what still runs and give back what can be taken again; say whether the GPU is lost."""
+        try:
             self._stream.synchronize()
             self._recordings.clear()
             self._shrink()
+        except CudaError as error:  # the failure itself is on its way to the caller
+            return error.device_lost
+        return False
 
     def _shrink(self) -> None:
         for output in self._growing.values():

@@ -58,7 +58,7 @@ def test_a_code_is_named_explained_and_answered_with_a_next_step(code, name, hin
     assert name in caught.value.message
     assert caught.value.message.startswith("cuInit failed")
     assert hint in caught.value.hint
-    assert caught.value.context_lost is lost
+    assert caught.value.device_lost is lost
     assert isinstance(caught.value, CudaOutOfMemory) is (code == 2)
 
 
