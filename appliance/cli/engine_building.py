@@ -22,7 +22,7 @@ from appliance.backends.tensorrt.flavour import Flavour, choose_flavour
 from appliance.cli.engine_documents import engine_document
 from appliance.cli.output import Advance, progress, say
 from appliance.daemon.model_source import open_source
-from appliance.errors import ApplianceError, Cancelled, Failed, InvalidInput, NotFound
+from appliance.errors import Cancelled, Failed, InvalidInput, NotFound
 from appliance.model.config import ModelConfig
 from appliance.model.identity import parse_model_name, parse_model_version
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
@@ -128,24 +128,25 @@ def _target(wish: EngineWish, settings: Settings, config: ModelConfig) -> Engine
                 "--gpu and --compute-capability exclude each other", hint="leave --compute-capability out"
             )
         return named_target(flavour, wish.compute_capability)
-    return _target_of_box(flavour, wish.gpu, config)
+    return _target_of_box(flavour, wish.gpu, settings.gpu.uuid, config)
 
 
-def _target_of_box(flavour: Flavour, wanted: str, config: ModelConfig) -> EngineTarget:
+def _target_of_box(flavour: Flavour, typed: str, usual: str, config: ModelConfig) -> EngineTarget:
+    """Choose as the daemon does, so that it finds the engine; typed: a UUID that goes before everything."""
     try:
         gpus = list_gpus(open_driver())
-        ordinals = () if wanted else next((group.gpus for group in config.instance_group if group.gpus), ())
-        gpu = choose_gpu(gpus, ordinals=ordinals, wanted=wanted)
-    except (Failed, NotFound) as error:
-        if wanted:
-            raise
-        raise _without_gpu(error) from error
+    except Failed as error:
+        raise _without_gpu(error.message) from error
+    if not gpus:
+        raise _without_gpu("the NVIDIA driver shows none")
+    ordinals = () if typed else next((group.gpus for group in config.instance_group if group.gpus), ())
+    gpu = choose_gpu(gpus, ordinals=ordinals, wanted=typed or usual)
     return gpu_target(flavour, gpu, driver_version(), l4t_release())
 
 
-def _without_gpu(error: ApplianceError) -> Failed:
+def _without_gpu(why: str) -> Failed:
     return Failed(
-        f"there is no GPU to build on: {error.message}",
+        f"there is no GPU to build on: {why}",
         hint="name the kind of GPU to build for: --compute-capability 8.9; or look: appliance doctor",
     )
 

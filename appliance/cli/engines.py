@@ -29,7 +29,7 @@ def build(
     version: Annotated[
         str | None,
         typer.Argument(
-            metavar="[VERSION]",
+            metavar="VERSION",
             help="Its version. Default: the one that is served, or the newest.",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def build(
         ),
     ] = None,
     gpu: Annotated[
-        str, typer.Option(metavar="UUID", help="Build on and for this GPU. Default: the one that the model names.")
+        str, typer.Option(metavar="UUID", help="Build on and for this GPU. Default: as the daemon chooses it.")
     ] = "",
     config: ConfigOption = None,
     state: StateOption = None,
@@ -76,7 +76,7 @@ def build(
 def cancel(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="Its version. Default: all.", show_default=False)
+        str | None, typer.Argument(metavar="VERSION", help="Its version. Default: all.", show_default=False)
     ] = None,
     config: ConfigOption = None,
     state: StateOption = None,

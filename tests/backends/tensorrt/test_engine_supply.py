@@ -9,14 +9,16 @@ from pathlib import Path
 import onnx
 import pytest
 
+from appliance.backends.cuda.gpu import Gpu
 from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.backends.tensorrt.engine_identity import model_digest
 from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.backends.tensorrt.engine_supply import WAITING, EngineSupply
-from appliance.backends.tensorrt.engine_target import EngineTarget, named_target
+from appliance.backends.tensorrt.engine_target import EngineTarget, gpu_target, named_target
 from appliance.backends.tensorrt.flavour import TENSORRT_RTX, choose_flavour
 from appliance.errors import Cancelled, Failed, InvalidInput
 from appliance.model.config import ModelConfig
+from appliance.model.engine import EnginePlatform
 from appliance.registry.engine_records import EngineRecords
 from appliance.settings import EngineSettings, StateLayout
 from tests.backends.tensorrt.engines import (
@@ -385,6 +387,17 @@ def test_a_wrong_parameter_is_named_before_anything_is_built(
     with pytest.raises(InvalidInput, match=message):
         obtain(store, target, configured(version, parameters))
     leaves_nothing(store)
+
+
+def test_an_engine_for_a_gpu_of_this_box_is_known_by_all_that_it_depends_on(target: EngineTarget) -> None:
+    slice_of_gpu = Gpu(0, "MIG-123", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "9.0", 10 * 2**30, integrated=False)
+
+    made = gpu_target(target.flavour, slice_of_gpu, "580.95.05", "38.2.0")
+
+    version = target.flavour.version
+    name = "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
+    expected = EnginePlatform("tensorrt-rtx", version, "9.0", name, "MIG", "580.95.05", "38.2.0")
+    assert (made.platform, made.gpu_uuid) == (expected, "MIG-123")
 
 
 @pytest.mark.parametrize("text", ["89", "8.9.0", "sm_89", "", "0.5", "8.95"])
