@@ -182,7 +182,7 @@ def prune(
     with _opened_if_there(settings) as store:
         removed = store.prune(largest_bytes)
         kept = store.records()
-    freed_bytes, kept_bytes = (sum(record.size_bytes for record in records) for records in (removed, kept))
+    freed_bytes, kept_bytes = (sum(record.disk_bytes for record in records) for records in (removed, kept))
     if as_json:
         print_json(
             {

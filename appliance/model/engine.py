@@ -77,3 +77,8 @@ class EngineRecord:
     device_bytes: int = 0  # GPU memory that it took when it was loaded; 0: never loaded
     runtime_cache_digest: str = ""  # of the kernels that TensorRT-RTX compiled for it; empty: none are kept
     runtime_cache_bytes: int = 0
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes in the cache, compiled kernels included."""
+        return self.size_bytes + self.runtime_cache_bytes

@@ -197,7 +197,7 @@ def _try_lock(directory: Path) -> int | None:
 def _opened(directory: Path) -> int:
     while True:
         with contextlib.suppress(FileExistsError):
-            directory.mkdir()
+            directory.mkdir(parents=True)  # what is below /var/cache may be deleted at any time
         try:
             return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -130,13 +130,13 @@ class EngineStore:
         """
         bound = self.largest_bytes if largest_bytes is None else largest_bytes
         records = self.ledger.all()
-        total_bytes = sum(record.size_bytes for record in records)
+        total_bytes = sum(record.disk_bytes for record in records)
         removed: list[EngineRecord] = []
         for record in records:
             if total_bytes <= bound:
                 break
             if record.key not in keep and self._remove(record):
-                total_bytes -= record.size_bytes
+                total_bytes -= record.disk_bytes
                 removed.append(record)
         return removed
 
@@ -160,6 +160,7 @@ class EngineStore:
         try:
             if written.is_file():
                 seal(written)
+                self.timing_cache(platform).parent.mkdir(exist_ok=True)
                 written.rename(self.timing_cache(platform))
         except OSError as error:
             _log.warning("the timing cache is not kept: %s", error)

@@ -174,7 +174,7 @@ class EngineSupply:
         """Prune where that helps. Raises Failed if there is no room all the same."""
         needed = _ENGINE_BYTES + _DISK_COPIES * model_bytes
         free = self._store.free_bytes()
-        total = sum(record.size_bytes for record in self._store.records())
+        total = sum(record.disk_bytes for record in self._store.records())
         if free < needed <= free + total:
             self._store.prune(total - (needed - free))
             free = self._store.free_bytes()

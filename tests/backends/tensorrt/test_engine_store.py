@@ -300,6 +300,26 @@ def test_kernels_compiled_at_run_time_are_kept_and_verified(store: EngineStore, 
     assert content_of(found) == CONTENT
 
 
+def test_kernels_count_for_the_bound(store: EngineStore, engine: Path) -> None:
+    store.keep_runtime_cache(KEY, b"kernels")
+
+    assert store.prune(len(CONTENT) + len(b"kernels")) == []
+    assert [gone.key for gone in store.prune(len(CONTENT))] == [KEY]
+    assert files_below(store.directory) == []
+
+
+def test_the_cache_may_be_deleted_while_it_is_in_use(store: EngineStore, engine: Path, tmp_path: Path) -> None:
+    shutil.rmtree(store.directory.parent)
+
+    assert store.find(KEY) is None
+    assert store.records() == []
+    keep(store)
+    (tmp_path / "written").write_bytes(b"measured")
+    store.keep_timing_cache(PLATFORM, tmp_path / "written")
+    assert content_of(store.find(KEY)) == CONTENT
+    assert store.timing_cache(PLATFORM).read_bytes() == b"measured"
+
+
 def test_kernels_of_an_engine_that_is_gone_are_not_kept(store: EngineStore) -> None:
     store.keep_runtime_cache(KEY, b"kernels")
 
