@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -100,7 +100,7 @@ class EngineStore:
                 hint=f"set [engines] largest_bytes to {record.size_bytes} or more",
             )
         engine = slot.put(built, record)
-        self.prune(keep={record.key})
+        self.prune()  # never the one in `slot`: it is held
         return engine
 
     def records(self) -> list[EngineRecord]:
@@ -122,11 +122,10 @@ class EngineStore:
         except ApplianceError as error:
             _log.warning("that engine %s was used is not recorded: %s", key[:12], error)
 
-    def prune(self, largest_bytes: int | None = None, *, keep: Collection[str] = ()) -> list[EngineRecord]:
+    def prune(self, largest_bytes: int | None = None) -> list[EngineRecord]:
         """Remove the least recently used engines until all together take at most `largest_bytes`.
 
-        None: the cache's own bound. Keys in `keep`, and engines that are just being built or loaded, stay. Returns
-        what was removed.
+        None: the cache's own bound. Engines that are just being built stay. Returns what was removed.
         """
         bound = self.largest_bytes if largest_bytes is None else largest_bytes
         records = self.ledger.all()
@@ -135,7 +134,7 @@ class EngineStore:
         for record in records:
             if total_bytes <= bound:
                 break
-            if record.key not in keep and self._remove(record):
+            if self._remove(record):
                 total_bytes -= record.disk_bytes
                 removed.append(record)
         return removed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.backends.tensorrt.engine_slot import try_hold
 from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.errors import AlreadyExists, Cancelled, Failed, NotFound
 from appliance.model.engine import EnginePlatform
@@ -276,6 +277,33 @@ def test_one_builds_while_the_other_waits(store: EngineStore) -> None:
     thread.join(10)
 
     assert order == ["first", "second"]
+    assert not (store.directory / KEY).exists()
+
+
+def test_a_place_has_one_holder_however_often_it_comes_and_goes(store: EngineStore) -> None:
+    """Each holder leaves an empty place, which is removed while others are about to lock it."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def hold_often(number: int) -> None:
+        held = 0
+        while held < 40:
+            with try_hold(store.directory / KEY, store.ledger) as slot:
+                if slot is not None:
+                    held += 1
+                    inside.append(number)
+                    most.append(len(inside))
+                    slot.directory.stat()  # lets the others run
+                    inside.remove(number)
+
+    threads = [threading.Thread(target=hold_often, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(most) == 160
+    assert set(most) == {1}
     assert not (store.directory / KEY).exists()
 
 
