@@ -16,6 +16,7 @@ from appliance.cli.convert import convert
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
 from appliance.cli.infer import infer
+from appliance.cli.metrics import metrics
 from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
 from appliance.cli.selftest import selftest
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command()(invalid_is_usage(serve))
 app.command()(status)
+app.command()(metrics)
 app.add_typer(models.app, name="models")
 app.add_typer(backends.app, name="backends")
 app.add_typer(engines.app, name="engines")

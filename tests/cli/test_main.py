@@ -10,7 +10,7 @@ import appliance as product
 from tests.cli.terminal import ROOT, WIDTH, appliance, clean_environment
 
 COMMANDS = (
-    *([name] for name in ("serve", "status", "infer", "selftest", "doctor", "models", "backends")),
+    *([name] for name in ("serve", "status", "metrics", "infer", "selftest", "doctor", "models", "backends")),
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")
