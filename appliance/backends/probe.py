@@ -4,6 +4,7 @@ Everything is tried in processes of its own, because a broken driver can crash a
 crash at exit where there is no driver: what breaks there is a sentence in the report, never an exception.
 """
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
@@ -46,33 +47,54 @@ def probe(
     *,
     compute_capability: str = COMPUTE_CAPABILITY,
     packages: Sequence[Path] | None = None,
+    cancelled: threading.Event | None = None,
 ) -> ProbeReport:
-    """Try everything; at most `timeout_s` for each of two rounds. Raises Failed only if no process can be started.
+    """Try everything; at most `timeout_s` for each of two rounds.
 
     packages: directories in which Python packages are looked for, default: where this process finds them.
+    Raises Cancelled when the event is set meanwhile, Failed only if no process can be started.
     """
-    trials = _Trials(timeout_s, compute_capability, packages)
+    cancelled = cancelled or threading.Event()
+    trials = _Trials(timeout_s, compute_capability, packages, cancelled)
     with ThreadPoolExecutor(thread_name_prefix="probe") as pool:
-        asked_machine = pool.submit(trials.machine)
-        asked_cpu = pool.submit(trials.onnxruntime, _CPU)
-        machine, installed = asked_machine.result()
-        runtime, cpu = asked_cpu.result()
-        asked_flavours = [pool.submit(trials.flavour, *flavour) for flavour in installed]
-        cuda = cpu if runtime is None else _UNTRIED
-        if runtime is not None and _CUDA in runtime.providers:
-            cuda = pool.submit(trials.onnxruntime, _CUDA).result()[1]
-        flavours = tuple(asked.result() for asked in asked_flavours)
+        try:
+            machine, flavours, runtime, cuda, cpu = _tried(trials, pool)
+        except BaseException:  # Ctrl-C too: nobody waits for what hangs
+            cancelled.set()
+            raise
     paths = (judge_tensorrt(machine, flavours), judge_cuda(machine, runtime, cuda), judge_cpu(runtime, cpu))
     return ProbeReport(paths, machine, flavours, runtime)
+
+
+def _tried(
+    trials: "_Trials", pool: ThreadPoolExecutor
+) -> tuple[MachineReport, tuple[FlavourReport, ...], OnnxRuntimeReport | None, Trial, Trial]:
+    """First what there is, then whether it works, as much as possible at the same time."""
+    asked_machine = pool.submit(trials.machine)
+    asked_cpu = pool.submit(trials.onnxruntime, _CPU)
+    machine, installed = asked_machine.result()
+    asked_flavours = [pool.submit(trials.flavour, *flavour) for flavour in installed]
+    runtime, cpu = asked_cpu.result()
+    cuda = cpu if runtime is None else _UNTRIED
+    if runtime is not None and _CUDA in runtime.providers:
+        cuda = pool.submit(trials.onnxruntime, _CUDA).result()[1]
+    return machine, tuple(asked.result() for asked in asked_flavours), runtime, cuda, cpu
 
 
 class _Trials:
     """The trials, and how they are asked for; each runs in its own process."""
 
-    def __init__(self, timeout_s: float, compute_capability: str, packages: Sequence[Path] | None) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        compute_capability: str,
+        packages: Sequence[Path] | None,
+        cancelled: threading.Event,
+    ) -> None:
         self._timeout_s = timeout_s
         self._compute_capability = compute_capability
         self._packages = packages
+        self._cancelled = cancelled
 
     def machine(self) -> tuple[MachineReport, list[tuple[str, str]]]:
         """Find GPUs, and which TensorRTs are installed: (name, version)."""
@@ -111,7 +133,7 @@ class _Trials:
         return FlavourReport(name, version, loads, builds, runs, tuple(answer.facts.get("targets", [])))
 
     def _ask(self, subject: Sequence[str], title: str) -> TrialAnswer:
-        return try_in_process(subject, title, self._timeout_s, packages=self._packages)
+        return try_in_process(subject, title, self._timeout_s, packages=self._packages, cancelled=self._cancelled)
 
 
 def _steps(answer: TrialAnswer) -> list[Trial]:

@@ -11,13 +11,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from appliance.errors import Failed
+from appliance.errors import Cancelled, Failed
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
@@ -29,6 +30,7 @@ _LARGEST_ANSWER_BYTES = 256 * 1024
 _KEPT_BYTES = 16 * 1024  # of what it said on standard error
 _LARGEST_WORDS = 200
 _READ_BYTES = 65536
+_LOOK_S = 0.1  # how often the clock and a cancellation are looked at
 _GRACE_S = 5.0  # until a killed process is gone; one that hangs inside a driver never is
 
 
@@ -42,12 +44,19 @@ class TrialAnswer:
 
 
 def try_in_process(
-    subject: Sequence[str], title: str, timeout_s: float, *, packages: Sequence[Path] | None = None
+    subject: Sequence[str],
+    title: str,
+    timeout_s: float,
+    *,
+    packages: Sequence[Path] | None = None,
+    cancelled: threading.Event | None = None,
 ) -> TrialAnswer:
     """Let probe_child try `subject`; `title` names it in sentences, such as "ONNX Runtime".
 
     packages: directories in which the process finds Python packages, default: those of this process.
+    Raises Cancelled when the event is set meanwhile; the process is gone by then. Raises Failed if it cannot start.
     """
+    cancelled = cancelled or threading.Event()
     command = [sys.executable, "-I", "-B", "-c", _START, json.dumps(_search_path(packages)), *subject]
     try:
         process = subprocess.Popen(
@@ -63,17 +72,17 @@ def try_in_process(
         ) from error
     reading = _Reading()
     try:
-        in_time = reading.read(process, time.monotonic() + timeout_s)
+        in_time = reading.read(process, time.monotonic() + timeout_s, cancelled)
         if not in_time:
             _kill(process)
         exit_code = _wait(process)
-    except BaseException:
-        _kill(process)
-        raise
     finally:
+        _kill(process)
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+    if cancelled.is_set():
+        raise Cancelled(f"trying {title} was cancelled")
     return _judge(title, reading, exit_code, timeout_s if not in_time else None)
 
 
@@ -88,19 +97,18 @@ class _Reading:
     def too_long(self) -> bool:
         return len(self.answer) > _LARGEST_ANSWER_BYTES
 
-    def read(self, process: "subprocess.Popen[bytes]", deadline_s: float) -> bool:
-        """Read until the answer is complete or both pipes are closed; False if it takes too long or too much."""
+    def read(self, process: "subprocess.Popen[bytes]", deadline_s: float, cancelled: threading.Event) -> bool:
+        """Read until the answer is complete or both pipes are closed; False if it has to be given up."""
         with selectors.DefaultSelector() as selector:
             for stream, target in ((process.stdout, self.answer), (process.stderr, self.said)):
                 selector.register(stream, selectors.EVENT_READ, target)  # type: ignore[arg-type]  # both are pipes
             while selector.get_map():
-                ready = selector.select(max(0.0, deadline_s - time.monotonic()))
-                if not ready or self.too_long:
-                    return False
-                for key, _ in ready:
+                for key, _ in selector.select(_LOOK_S):
                     self._take(selector, key)
                 if self.answer.endswith(COMPLETE):  # whatever it does now changes nothing
                     return True
+                if self.too_long or cancelled.is_set() or time.monotonic() > deadline_s:
+                    return False
         return True
 
     def _take(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
@@ -121,6 +129,8 @@ def _search_path(packages: Sequence[Path] | None) -> list[str]:
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if process.returncode is not None:  # its number may be another's by now
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from appliance.backends.probe import FlavourReport, Outcome, ProbeReport, Trial
 from appliance.backends.probe_judgement import name_limits
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Failed
 from appliance.settings import StateLayout
 from gpu_check.bare import BareModel
 from gpu_check.builds import BUILD, CACHE, Target, build_facts, check_builds
@@ -144,6 +144,8 @@ class CheckRun:
         if path != "tensorrt":
             return BareModel(path, package)
         facts = build_facts(workload, Target(self.state), name)
+        if not facts["cached"]:
+            raise Failed(f"the engine of {name} that is served is not the one that was built before")
         return BareModel(path, package, facts["path"], facts["digest"], facts["components"]["platform"]["flavour"])
 
     def _lay_out(self, folder: str, models: Sequence[Path], path: str) -> Workload | None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from appliance.backends.probe import FlavourReport, Outcome, ProbeReport, probe
 from appliance.backends.probe_model import EXPECTED, GIVEN, MODEL
 from appliance.backends.probe_process import try_in_process
+from appliance.errors import Cancelled
 from tests.support import broken_packages as broken
 from tests.support.broken_packages import search_path, write_package
 
@@ -117,10 +119,11 @@ def test_a_broken_tensorrt_is_a_sentence_and_disturbs_nothing_else(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_tensorrt_that_hangs_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [broken.HANG, broken.COMPLAIN_FOREVER], ids=["silent", "complaining"])
+def test_a_tensorrt_that_hangs_is_ended(tmp_path: Path, code: str) -> None:
     before_s = time.monotonic()
 
-    found = with_tensorrt_rtx(tmp_path, broken.HANG, timeout_s=3)
+    found = with_tensorrt_rtx(tmp_path, code, timeout_s=3)
 
     assert "takes longer than 3 s, while loading tensorrt-rtx; it was ended" in rtx_of(found).loads.detail
     assert time.monotonic() - before_s < 20
@@ -172,6 +175,19 @@ def test_nothing_that_was_tried_is_still_running(tmp_path: Path) -> None:
     with_tensorrt_rtx(tmp_path, code, timeout_s=3)
 
     assert not Path(f"/proc/{marker.read_text()}").exists()
+
+
+@pytest.mark.slow
+def test_a_probe_that_hangs_can_be_cancelled(tmp_path: Path) -> None:
+    packages = search_path(write_package(tmp_path, "tensorrt_rtx", broken.HANG))
+    cancelled = threading.Event()
+    threading.Timer(2, cancelled.set).start()
+    before_s = time.monotonic()
+
+    with pytest.raises(Cancelled):
+        probe(packages=packages, cancelled=cancelled)
+
+    assert time.monotonic() - before_s < 10
 
 
 def test_probing_loads_no_runtime_into_this_process() -> None:

@@ -1,5 +1,10 @@
 """`appliance backends probe`, and what `doctor` makes of a probe."""
 
+import signal
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 
 from appliance.backends.cuda.gpu import Gpu
@@ -14,7 +19,8 @@ from appliance.backends.probe import (
 )
 from appliance.cli.backend_checks import judge_probe
 from appliance.cli.check import Check, Result
-from tests.cli.terminal import WIDTH, appliance
+from tests.cli.terminal import PROGRAM, ROOT, TIMEOUT_S, WIDTH, appliance, clean_environment
+from tests.support.broken_packages import write_package
 
 GPU = Gpu(0, "GPU-1", "NVIDIA L4", "8.9", 24 << 30, integrated=False)
 YES, NO = Trial(Outcome.YES, "it works"), Trial(Outcome.NO, "libnvinfer is missing", "install it")
@@ -46,6 +52,26 @@ def test_it_shows_every_path_within_eighty_columns() -> None:
         "cuda",
         "cpu",
     ]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_probe_that_hangs_with_all_its_processes(tmp_path: Path) -> None:
+    marker = tmp_path / "running"
+    hang = f"import os, time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    environment = clean_environment() | {"PYTHONPATH": str(write_package(tmp_path, "tensorrt_rtx", hang))}
+    with subprocess.Popen(
+        [*PROGRAM, "backends", "probe"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not (marker.exists() and marker.read_text()):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+    assert process.returncode not in (0, None)
+    assert not Path(f"/proc/{marker.read_text()}").exists()
 
 
 def test_programs_get_paths_and_every_trial() -> None:

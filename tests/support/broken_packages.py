@@ -24,6 +24,7 @@ KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 HANG = "import time; time.sleep(600)"
 LEAVE = "import os, sys; print('libnvinfer: no kernel image', file=sys.stderr, flush=True); os._exit(7)"
 MISSING_LIBRARY = "raise ImportError('libnvinfer.so.10: cannot open shared object file: No such file or directory')"
+COMPLAIN_FOREVER = "import os\nwhile True: os.write(2, b'still no GPU\\n')"
 WRITE_FOREVER = """
 import os
 line = b"x" * 65536
