@@ -34,6 +34,7 @@ __all__ = [
     "ProbeReport",
     "Trial",
     "probe",
+    "probe_until",
 ]
 
 TIMEOUT_S = 120.0  # a first start of CUDA may compile kernels for minutes on a slow box
@@ -79,6 +80,11 @@ def _tried(
     if runtime is not None and _CUDA in runtime.providers:
         cuda = pool.submit(trials.onnxruntime, _CUDA).result()[1]
     return machine, tuple(asked.result() for asked in asked_flavours), runtime, cuda, cpu
+
+
+def probe_until(cancelled: threading.Event) -> ProbeReport:
+    """Try everything, unless nobody wants to know any more. Raises Cancelled then, Failed as `probe`."""
+    return probe(cancelled=cancelled)
 
 
 class _Trials:

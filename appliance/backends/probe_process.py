@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -18,14 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from appliance.backends.isolated_python import isolated_command
 from appliance.errors import Cancelled, Failed
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from appliance.backends.probe_child import main; main()"
-)
 COMPLETE = b'{"complete": true}\n'  # the last line of an answer
-_PACKAGE_PARENT = Path(__file__).parents[2]
 _LARGEST_ANSWER_BYTES = 256 * 1024
 _KEPT_BYTES = 16 * 1024  # of what it said on standard error
 _LARGEST_WORDS = 200
@@ -57,7 +52,7 @@ def try_in_process(
     Raises Cancelled when the event is set meanwhile; the process is gone by then. Raises Failed if it cannot start.
     """
     cancelled = cancelled or threading.Event()
-    command = [sys.executable, "-I", "-B", "-c", _START, json.dumps(_search_path(packages)), *subject]
+    command = isolated_command("appliance.backends.probe_child", *subject, packages=packages)
     try:
         process = subprocess.Popen(
             command,
@@ -119,13 +114,6 @@ class _Reading:
         key.data.extend(received)
         if key.data is self.said:
             del self.said[:-_KEPT_BYTES]
-
-
-def _search_path(packages: Sequence[Path] | None) -> list[str]:
-    """Isolated Python ignores PYTHONPATH, but wheels may have been carried in and lie where it points."""
-    if packages is not None:
-        return [os.fspath(package) for package in packages]
-    return [*(entry for entry in sys.path if entry), os.fspath(_PACKAGE_PARENT)]
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

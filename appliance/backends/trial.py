@@ -13,7 +13,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from appliance.backends.isolated_python import isolated_command
 from appliance.backends.onnx_inspection import OnnxFacts
 from appliance.backends.onnx_reasons import is_lack_of_memory
 from appliance.backends.trial_child import READING
@@ -34,10 +34,6 @@ _log = logging.getLogger(__name__)
 _LARGEST_ANSWER_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _LEAVING_S = 1.0  # a child whose streams have ended is on its way out
-# -I keeps the working directory (the model's, where a hostile json.py could lie) out of the search path; the place of
-# this very package is added at the end, for a source tree that is not installed.
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from appliance.backends.trial_child import main; main()"
-_PACKAGE_PARENT = Path(__file__).parents[2]
 _ENVIRONMENT = MappingProxyType(
     {
         "ORT_DISABLE_TELEMETRY": "1",
@@ -133,7 +129,7 @@ def judge(ending: Ending, file: str, memory_bytes: int, timeout_s: float) -> Tri
 
 
 def _run_child(task: Mapping[str, Any], directory: Path, deadline_s: float) -> Ending:
-    command = [sys.executable, "-I", "-B", "-c", _START, os.fspath(_PACKAGE_PARENT), json.dumps(task)]
+    command = isolated_command("appliance.backends.trial_child", json.dumps(task))
     try:
         child = subprocess.Popen(
             command,

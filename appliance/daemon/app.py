@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__
-from appliance.backends.probe import probe
+from appliance.backends.probe import probe_until
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
@@ -75,7 +75,7 @@ class Daemon:
         with daemon_lock(self.settings.layout):
             self._manager = ModelManager(
                 self._source,
-                EngineWorks(CachedEngines(self.settings), probe, gpu_uuid=self.settings.gpu.uuid),
+                EngineWorks(CachedEngines(self.settings), probe_until, gpu_uuid=self.settings.gpu.uuid),
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
                 device_lost=self._device_lost,
@@ -160,6 +160,7 @@ class Daemon:
             for name, entry, reason in table.rows()
             if entry is not None and entry.state.value == "UNAVAILABLE" and reason != "unloaded"
         ]
+        failed += [f"{name}: {reason}" for name, entry, reason in table.rows() if entry is None]
         text = f"serving {ready} model version{'' if ready == 1 else 's'}" if wanted else "serving no model"
         return f"{text}; not served: {'; '.join(failed)}" if failed else text
 

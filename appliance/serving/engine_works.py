@@ -58,9 +58,12 @@ class _Job:
 class EngineWorks:
     """One for each daemon."""
 
-    def __init__(self, source: EngineSource, probe: Callable[[], ProbeReport], *, gpu_uuid: str = "") -> None:
+    def __init__(
+        self, source: EngineSource, probe: Callable[[threading.Event], ProbeReport], *, gpu_uuid: str = ""
+    ) -> None:
         """`probe` says what this box can run; it is asked once, and only when a model names a path on a GPU.
 
+        Its argument is set when nobody wants the answer any more: a broken driver may hang for minutes.
         gpu_uuid: the operator's GPU, for models that name none.
         """
         self.gpu_uuid = gpu_uuid
@@ -71,7 +74,7 @@ class EngineWorks:
         self._building = threading.Lock()
         self._changing = threading.Lock()
         self._jobs: list[_Job] = []  # of one version there may be two: it was loaded again meanwhile
-        self._closed = False
+        self._closed = threading.Event()
 
     def require_usable(self, path: ExecutionPath) -> None:
         """Raise Failed, with the remedy, if this box cannot compute on a path. Blocks: the first time for seconds."""
@@ -121,7 +124,7 @@ class EngineWorks:
     def close(self) -> None:
         """Cancel all builds, and begin no other."""
         with self._changing:
-            self._closed = True
+            self._closed.set()
             for job in self._jobs:
                 job.cancelled.set()
 
@@ -138,7 +141,7 @@ class EngineWorks:
 
     def _begin(self, available: AvailableVersion) -> _Job:
         with self._changing:
-            if self._closed:
+            if self._closed.is_set():
                 raise Cancelled("the appliance is stopping")
             job = _Job(available)
             self._jobs.append(job)
@@ -147,5 +150,5 @@ class EngineWorks:
     def _probed(self) -> ProbeReport:
         with self._probing:
             if self._report is None:
-                self._report = self._probe()
+                self._report = self._probe(self._closed)
             return self._report

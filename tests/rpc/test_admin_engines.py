@@ -41,7 +41,7 @@ def test_a_build_is_shown_with_its_progress_and_can_be_ended(tmp_path):
     workshop = Workshop()
 
     async def scenario():
-        works = EngineWorks(workshop, lambda: WITH_GPU)
+        works = EngineWorks(workshop, lambda cancelled: WITH_GPU)
         manager = ModelManager(DirectorySource(tmp_path / "models"), works, load_threads=1, load_attempts=2)
         await manager.reconcile()
         await until(lambda: any(build.progress for build in works.builds()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backends.probe import probe
+from appliance.backends.probe import probe_until
 from appliance.registry.directory_source import DirectorySource
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
@@ -24,7 +24,7 @@ output = [{{ name = "y", data_type = "TYPE_FP32", dims = [2] }}]
 
 def engine_works(state):
     """The engine cache and the probe as the daemon has them."""
-    return EngineWorks(CachedEngines(Settings(state_directory=state)), probe)
+    return EngineWorks(CachedEngines(Settings(state_directory=state)), probe_until)
 
 
 class ModelsDirectory:

@@ -83,7 +83,7 @@ def test_the_cpu_is_not_used_unless_the_list_names_it(models):
     async def scenario(manager):
         return row(manager)
 
-    entry, reason = serve(models, scenario, EngineWorks(Workshop(), lambda: WITHOUT_GPU))
+    entry, reason = serve(models, scenario, EngineWorks(Workshop(), lambda cancelled: WITHOUT_GPU))
 
     assert entry.state is ModelState.UNAVAILABLE
     assert reason == (
@@ -109,7 +109,9 @@ def test_while_its_engine_is_built_a_model_serves_on_another_permitted_path(mode
         again = await manager.table.lookup("mlp", "").infer(mlp_request())
         return first, build, note, model.device_note, again, manager.table.lookup("mlp", "") is model
 
-    first, build, before, after, again, is_same = serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU))
+    first, build, before, after, again, is_same = serve(
+        models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU)
+    )
 
     assert build.progress == BuildProgress("Timing tactics", 0.25, 12.0)
     assert before == "not on tensorrt: its engine is being built"
@@ -125,7 +127,10 @@ def test_a_model_that_may_run_on_nothing_else_is_loading_while_its_engine_is_bui
 
     async def scenario():
         manager = ModelManager(
-            DirectorySource(models.root), EngineWorks(workshop, lambda: WITH_GPU), load_threads=1, load_attempts=2
+            DirectorySource(models.root),
+            EngineWorks(workshop, lambda cancelled: WITH_GPU),
+            load_threads=1,
+            load_attempts=2,
         )
         reconciling = asyncio.create_task(manager.reconcile())
         await until(workshop.begun.is_set)
@@ -147,7 +152,10 @@ def test_a_stop_ends_the_build(models, execution):
 
     async def scenario():
         manager = ModelManager(
-            DirectorySource(models.root), EngineWorks(workshop, lambda: WITH_GPU), load_threads=2, load_attempts=2
+            DirectorySource(models.root),
+            EngineWorks(workshop, lambda cancelled: WITH_GPU),
+            load_threads=2,
+            load_attempts=2,
         )
         reconciling = asyncio.create_task(manager.reconcile())
         await until(workshop.begun.is_set)
@@ -168,7 +176,7 @@ def test_a_model_that_goes_away_takes_its_build_along(models):
         await until(lambda: not manager.engines.builds())
         return row(manager)[1]
 
-    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU)) == "unloaded"
+    assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU)) == "unloaded"
 
 
 def test_builds_take_turns_and_one_that_waits_can_be_cancelled(models):
@@ -186,7 +194,7 @@ def test_builds_take_turns_and_one_that_waits_can_be_cancelled(models):
         await until(lambda: len(manager.engines.builds()) == 1)
         return len(waiting)
 
-    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU)) == 1
+    assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU)) == 1
 
 
 def test_a_model_that_is_loaded_again_while_its_engine_is_built_serves_and_waits_for_the_same_engine(models):
@@ -202,7 +210,7 @@ def test_a_model_that_is_loaded_again_while_its_engine_is_built_serves_and_waits
         await until(lambda: "refuses" in manager.table.lookup("mlp", "").device_note)
         return await manager.table.lookup("mlp", "").infer(mlp_request())
 
-    assert serve(models, scenario, EngineWorks(workshop, lambda: WITH_GPU))
+    assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU))
 
 
 def test_an_engine_that_does_not_load_is_passed_over(models, tmp_path):
@@ -218,7 +226,7 @@ def test_an_engine_that_does_not_load_is_passed_over(models, tmp_path):
         model = manager.table.lookup("mlp", "")
         return model.path, model.passed_over[ExecutionPath.TENSORRT], manager.engines.builds()
 
-    path, reason, builds = serve(models, scenario, EngineWorks(Foreign(), lambda: WITH_GPU))
+    path, reason, builds = serve(models, scenario, EngineWorks(Foreign(), lambda cancelled: WITH_GPU))
 
     assert path is ExecutionPath.CPU
     assert reason

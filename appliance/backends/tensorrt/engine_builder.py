@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 import psutil
 
+from appliance.backends.isolated_python import isolated_command
 from appliance.backends.tensorrt.build_ending import EndedFor, Ending, judge
 from appliance.backends.tensorrt.build_request import GIBIBYTE, BuildProgress, BuildRequest, BuildResult
 from appliance.backends.tensorrt.flavour import Flavour
@@ -28,10 +28,6 @@ from appliance.errors import Failed
 
 Advance = Callable[[BuildProgress], None]
 
-_START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from appliance.backends.tensorrt.build_child import main; main()"
-)
-_PACKAGE_PARENT = Path(__file__).parents[3]  # for a source tree that is not installed
 _ENVIRONMENT = MappingProxyType({"HOME": "/nonexistent", "LC_ALL": "C.UTF-8"})
 _LOOK_S = 0.1  # how often a cancellation, the clock and the child's memory are looked at
 _GRACE_S = 10.0  # for a cancelled child to end by itself
@@ -93,7 +89,7 @@ class _Child:
             "timing_cache": os.fspath(request.timing_cache.absolute()) if request.timing_cache else None,
             "part": os.fspath(part.absolute()),
         }
-        command = [sys.executable, "-I", "-B", "-c", _START, os.fspath(_PACKAGE_PARENT), json.dumps(task)]
+        command = isolated_command("appliance.backends.tensorrt.build_child", json.dumps(task))
         self._process = subprocess.Popen(
             command,
             cwd=request.model_file.absolute().parent,
