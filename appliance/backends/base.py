@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
-from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile
 from appliance.model.config import InstanceGroup, ModelConfig
 from appliance.model.execution import ExecutionPolicy
 from appliance.model.signature import ModelSignature

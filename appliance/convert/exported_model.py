@@ -6,6 +6,7 @@ from pathlib import Path
 
 from appliance.convert.samples import Array, Batch, Sample
 from appliance.convert.task import Task
+from appliance.model.engine import ShapeRange
 
 Reference = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -19,18 +20,9 @@ class Graph:
     reference: Reference  # the source's own computation, on inputs and outputs of the same names
     samples: Sequence[Sample]  # at least one; real if the person brought some
     batches: Sequence[Batch]  # what the validation runs: several batch sizes and shapes
-    profiles: Mapping[str, "ShapeProfile"]  # by input
+    profiles: Mapping[str, "ShapeRange"]  # by input
     batched: bool = True  # False: rows are not independent of each other, as in CLIP, so requests must not be joined
     calibration: Sequence[Sample] = ()  # for static INT8; empty: the samples serve
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeProfile:
-    """Shapes of one input, batch included."""
-
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

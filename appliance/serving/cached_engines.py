@@ -4,8 +4,8 @@ import logging
 import threading
 
 from appliance.backends.cuda.gpu import choose_gpu
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.probe import ProbeReport
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.backends.tensorrt.engine_supply import EngineSupply
 from appliance.backends.tensorrt.engine_target import gpu_target

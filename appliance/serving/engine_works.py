@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.probe import ProbeReport
 from appliance.backends.tensorrt.build_request import BuildProgress
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.errors import Cancelled, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from appliance.backends.base import Array, DeviceModel
-from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile
 from appliance.errors import ApplianceError, Busy, Expired, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion

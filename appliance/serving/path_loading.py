@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Protocol
 
-from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile
 from appliance.errors import ApplianceError, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion

@@ -1,8 +1,8 @@
 """Opening the model file of a version with the runtime of one execution path, and completing its configuration."""
 
 from appliance.backends.base import BackendModel, LoadRequest
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.table import backend_name, open_backend
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.errors import ApplianceError, InvalidInput
 from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.config_completion import ServedModel, complete_config, served_model

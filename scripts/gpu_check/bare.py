@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from appliance.backends.base import Array, Backend, BackendModel, LoadRequest
-from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile
 from appliance.errors import Failed
 from appliance.model.config import InstanceGroup
 from appliance.registry.package import read_package

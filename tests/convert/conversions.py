@@ -8,12 +8,13 @@ import numpy as np
 
 from appliance.convert.comparison import HISTOGRAM_DECADES, Comparison, Difference, Tolerance
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ExportedModel, Graph, ShapeProfile
+from appliance.convert.exported_model import ExportedModel, Graph
 from appliance.convert.precision import Form, Precision
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array, Batch, Sample
 from appliance.convert.task import Task
 from appliance.convert.variant import Latency, Variant
+from appliance.model.engine import ShapeRange
 from appliance.model.identity import ModelName, ModelVersion
 
 STRICT = Tolerance(relative_error=1e-3, cosine=0.9999, agreement=0.999)
@@ -118,7 +119,7 @@ def an_exported_model(**changes: object) -> ExportedModel:
         reference=dict,
         samples=[Sample("leaf", inputs)],
         batches=[Batch("batch 1, 3x224x224", 1, inputs)],
-        profiles={"pixel_values": ShapeProfile((1, 3, 224, 224), (4, 3, 224, 224), (8, 3, 224, 224))},
+        profiles={"pixel_values": ShapeRange((1, 3, 224, 224), (4, 3, 224, 224), (8, 3, 224, 224))},
     )
     exported = ExportedModel(
         task=Task.IMAGE_CLASSIFICATION,

@@ -12,12 +12,13 @@ from onnx import numpy_helper
 from appliance.backends.onnxruntime import open_session
 from appliance.convert.comparison import HISTOGRAM_DECADES, Comparison, Difference, Tolerance
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ExportedModel, Graph, Reference, ShapeProfile
+from appliance.convert.exported_model import ExportedModel, Graph, Reference
 from appliance.convert.precision import Form
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Array, Batch, Sample
 from appliance.convert.task import Task
 from appliance.convert.variant import Latency, Variant
+from appliance.model.engine import ShapeRange
 from appliance.model.identity import ModelName, ModelVersion
 from tests.support.onnx_models import write_mlp
 
@@ -74,7 +75,7 @@ def mlp_graph(file: Path, **changes: Any) -> Graph:
         reference=mlp_reference(file),
         samples=samples,
         batches=[Batch("batch 6, 8", 6, batch)],
-        profiles={"INPUT0": ShapeProfile((1, 8), (4, 8), (16, 8))},
+        profiles={"INPUT0": ShapeRange((1, 8), (4, 8), (16, 8))},
     )
     return replace(graph, **changes)
 

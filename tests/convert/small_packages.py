@@ -6,11 +6,12 @@ from pathlib import Path
 from onnx import NodeProto, helper
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import Graph, ShapeProfile
+from appliance.convert.exported_model import Graph
 from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from appliance.convert.samples import Array, Sample
 from appliance.convert.task import Task
+from appliance.model.engine import ShapeRange
 from appliance.registry.golden import read_golden_samples
 from tests.convert.real_conversions import (
     PAGES,
@@ -30,7 +31,7 @@ def write_one(conversion: Conversion) -> Path:
     return place
 
 
-def identity_graph(file: Path, array: Array, profile: ShapeProfile) -> Graph:
+def identity_graph(file: Path, array: Array, profile: ShapeRange) -> Graph:
     return mlp_graph(
         file,
         reference=lambda inputs: {"OUTPUT0": inputs["INPUT0"]},

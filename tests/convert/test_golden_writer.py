@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.package.package_writer import write_packages
 from appliance.convert.precision import Form
 from appliance.convert.samples import Array, Sample
 from appliance.convert.task import Task
+from appliance.model.engine import ShapeRange
 from appliance.registry.golden import read_golden_samples
 from tests.convert.real_conversions import (
     PAGES,
@@ -90,7 +90,7 @@ def test_boxes_in_another_order_are_still_the_sources_own(tmp_path: Path) -> Non
         file,
         reference=reference,
         samples=[Sample("picture", {"a": logits, "b": boxes})],
-        profiles={"a": ShapeProfile((1, 5, 3), (1, 5, 3), (8, 5, 3))},
+        profiles={"a": ShapeRange((1, 5, 3), (1, 5, 3), (8, 5, 3))},
         batches=[],
     )
     place = write_one(tensors_conversion(tmp_path / "leaves", graph, task=Task.OBJECT_DETECTION))
@@ -103,7 +103,7 @@ def test_boxes_in_another_order_are_still_the_sources_own(tmp_path: Path) -> Non
 def test_texts_are_stored_without_pickle(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "BYTES", [2])
     words = np.array([["grün", "stop"]], dtype=object)
-    graph = identity_graph(file, words, ShapeProfile((1, 2), (1, 2), (8, 2)))
+    graph = identity_graph(file, words, ShapeRange((1, 2), (1, 2), (8, 2)))
     place = write_one(tensors_conversion(tmp_path / "leaves", graph))
     ((inputs, outputs),) = golden_arrays(place)
 
@@ -114,7 +114,7 @@ def test_texts_are_stored_without_pickle(tmp_path: Path) -> None:
 def test_the_golden_samples_stay_small_but_are_never_none_for_their_size(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "FP32", ["W"])
     wide = np.ones((1, 3 * 1024 * 1024), np.float32)
-    graph = identity_graph(file, wide, ShapeProfile((1, 1), (1, 8), (2, 8)))
+    graph = identity_graph(file, wide, ShapeRange((1, 1), (1, 8), (2, 8)))
     place = write_one(tensors_conversion(tmp_path / "leaves", replace(graph, samples=[*graph.samples] * 3)))
 
     assert len(golden_arrays(place)) == 1

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.precision import Form, Target
 from appliance.convert.samples import Sample
 from appliance.convert.task import Task
 from appliance.model.config import InstanceKind, ModelConfig
+from appliance.model.engine import ShapeRange
 from appliance.registry.package import read_package
 from tests.convert.real_conversions import (
     LABELS,
@@ -86,7 +86,7 @@ def test_names_that_the_list_of_profiles_cannot_hold_leave_it_out_and_say_so(tmp
         file,
         reference=lambda inputs: {"y/0": inputs["x:0"]},
         samples=[Sample("../../etc/x", {"x:0": np.ones((1, 8), np.float32)})],
-        profiles={"x:0": ShapeProfile((1, 8), (4, 8), (16, 8))},
+        profiles={"x:0": ShapeRange((1, 8), (4, 8), (16, 8))},
         batches=[],
     )
     place = write_one(tensors_conversion(tmp_path / "leaves", graph))
@@ -114,7 +114,7 @@ def test_what_the_makers_say_goes_along_word_for_word(leaves: Conversion, tmp_pa
 
 def test_a_fixed_first_axis_means_no_batches(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "FP32", [1, 8], batch=False)
-    graph = identity_graph(file, np.ones((1, 8), np.float32), ShapeProfile((1, 8), (1, 8), (1, 8)))
+    graph = identity_graph(file, np.ones((1, 8), np.float32), ShapeRange((1, 8), (1, 8), (1, 8)))
     place = write_one(tensors_conversion(tmp_path / "leaves", graph))
 
     assert config_of(place).max_batch_size == 0
@@ -123,7 +123,7 @@ def test_a_fixed_first_axis_means_no_batches(tmp_path: Path) -> None:
 
 def test_a_scalar_input_has_no_profile(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "FP32", [], batch=False)
-    graph = identity_graph(file, np.array(2.5, np.float32), ShapeProfile((), (), ()))
+    graph = identity_graph(file, np.array(2.5, np.float32), ShapeRange((), (), ()))
     place = write_one(tensors_conversion(tmp_path / "leaves", graph))
 
     assert config_of(place).parameters == {}
@@ -134,7 +134,7 @@ def test_a_scalar_input_has_no_profile(tmp_path: Path) -> None:
 
 def test_labels_name_the_classes_of_a_row_and_nothing_finer(tmp_path: Path) -> None:
     file = write_identity(tmp_path / "work" / "model.onnx", "FP32", ["T", 4])
-    graph = identity_graph(file, np.ones((1, 3, 4), np.float32), ShapeProfile((1, 1, 4), (1, 3, 4), (8, 9, 4)))
+    graph = identity_graph(file, np.ones((1, 3, 4), np.float32), ShapeRange((1, 1, 4), (1, 3, 4), (8, 9, 4)))
     conversion = tensors_conversion(tmp_path / "leaves", graph)
     exported = replace(conversion.exported, labels=LABELS, label_output="OUTPUT0", task=Task.TOKEN_CLASSIFICATION)
     place = write_one(replace(conversion, exported=exported))

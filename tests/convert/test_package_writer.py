@@ -9,11 +9,11 @@ import pytest
 from onnx import numpy_helper
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.package.package_writer import require_free_place, write_packages
 from appliance.convert.precision import Form
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.errors import Failed
+from appliance.model.engine import ShapeRange
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.package import read_package
 from tests.convert.real_conversions import (
@@ -184,7 +184,7 @@ def test_a_graph_whose_rows_depend_on_each_other_is_served_without_batching(tmp_
 
 def test_the_smallest_of_the_profiles_bounds_the_batch(tmp_path: Path) -> None:
     file = write_mlp(tmp_path / "model.onnx", WIDTHS)
-    graphs = [mlp_graph(file, profiles={"INPUT0": ShapeProfile((1, 8), (2, 8), (3, 8))})]
+    graphs = [mlp_graph(file, profiles={"INPUT0": ShapeRange((1, 8), (2, 8), (3, 8))})]
     variants = [a_variant(graphs, Form.FP32, [file], chosen=True)]
     (place,) = write(a_conversion(a_request(tmp_path / "leaves"), an_exported_model(graphs), variants))
 

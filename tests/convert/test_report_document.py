@@ -4,11 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from appliance.convert.exported_model import Graph, ShapeProfile
+from appliance.convert.exported_model import Graph
 from appliance.convert.precision import Form
 from appliance.convert.report.report_document import plain, report_document, report_json
 from appliance.convert.validation.worst_difference import worst_difference
 from appliance.convert.variant import Latency
+from appliance.model.engine import ShapeRange
 from tests.convert.conversions import (
     a_conversion,
     a_difference,
@@ -108,7 +109,7 @@ def test_a_form_that_could_not_be_written_is_in_the_document_without_numbers():
 
 def test_both_graphs_of_a_speech_model_are_described():
     def graph(name: str) -> Graph:
-        return replace(an_exported_model().graphs[0], name=name, profiles={"x": ShapeProfile((1, 8), (2, 8), (4, 8))})
+        return replace(an_exported_model().graphs[0], name=name, profiles={"x": ShapeRange((1, 8), (2, 8), (4, 8))})
 
     exported = an_exported_model(graphs=[graph("encoder"), graph("decoder")])
     document = report_document(a_conversion(exported=exported))

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.backends.onnxruntime import open_session
 from appliance.convert.comparison import Comparison, Difference, Tolerance
-from appliance.convert.exported_model import ExportedModel, Graph, ShapeProfile
+from appliance.convert.exported_model import ExportedModel, Graph
 from appliance.convert.forms.choice import CLEARLY_QUICKER, latency_ratio
 from appliance.convert.forms.variants import forms_for, make_variants
 from appliance.convert.precision import Form, Precision, Target
@@ -16,6 +16,7 @@ from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Batch
 from appliance.convert.task import Task
+from appliance.model.engine import ShapeRange
 from appliance.model.identity import ModelName, ModelVersion
 from tests.convert.forms import DIGITS, digit_images, digit_samples, random_samples
 from tests.support.onnx_models import write_cnn, write_identity
@@ -32,7 +33,7 @@ def graph_of(file, batches, samples, name="model"):
     def reference(inputs):
         return dict(zip(outputs, session.run(None, inputs), strict=True))
 
-    profiles = {name: ShapeProfile(shape, shape, shape) for name, shape in batches[0].shapes.items()}
+    profiles = {name: ShapeRange(shape, shape, shape) for name, shape in batches[0].shapes.items()}
     return Graph(name, file, reference, samples, batches, profiles)
 
 
@@ -217,7 +218,7 @@ def test_the_person_is_told_what_happens(tmp_path):
 def test_for_tensorrt_the_forms_meant_for_it_carry_what_its_parser_says(tmp_path):
     """Accepted where TensorRT-RTX is installed; else how to install it."""
     graph = digits_graph()
-    wide = {"pixel_values": ShapeProfile((1, 1, 32, 32), (4, 1, 32, 32), (8, 1, 32, 32))}
+    wide = {"pixel_values": ShapeRange((1, 1, 32, 32), (4, 1, 32, 32), (8, 1, 32, 32))}
     graph = dataclasses.replace(graph, profiles=wide)
     variants = by_form(made(tmp_path, [graph], target=Target.TENSORRT))
 

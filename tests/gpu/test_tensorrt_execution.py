@@ -13,8 +13,8 @@ from appliance.backends.cuda.device_context import DeviceContext
 from appliance.backends.cuda.driver import open_driver
 from appliance.backends.cuda.gpu import free_bytes, list_gpus
 from appliance.backends.cuda.memory import DeviceBuffer
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.onnxruntime import SessionInstance, open_session, session_signature
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.flavour import choose_flavour, load_tensorrt
 from appliance.backends.tensorrt.graph_recordings import SIGHTINGS
 from appliance.backends.tensorrt.tensorrt_backend import TensorRtModel

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.probe import probe
 from appliance.backends.tensorrt.build_request import BuildProgress
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.model.execution import ExecutionPath
 from appliance.model.lifecycle import ModelState
 from appliance.registry.directory_source import DirectorySource

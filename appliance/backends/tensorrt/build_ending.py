@@ -14,6 +14,10 @@ from appliance.errors import ApplianceError, Cancelled, Failed, InvalidInput
 _CUDA_ERROR = "cudaError"  # how TensorRT begins the number of a CUDA error
 
 
+class NeedsGpu(Failed):
+    """TensorRT computes parts of the model while it builds: only a machine with a GPU can."""
+
+
 class EndedFor(Enum):
     """Why we ended the process."""
 
@@ -61,7 +65,7 @@ def _as_answered(answer: Mapping[str, Any], flavour: Flavour, request: BuildRequ
             message = (
                 f"{file} can be built only on a machine with a GPU: {flavour.title} computes parts of it meanwhile"
             )
-            return Failed(message, hint="build it on the box: appliance engines build MODEL")
+            return NeedsGpu(message, hint="build it on the box: appliance engines build MODEL")
         case "refused":
             message = f"{flavour.title} refuses {file}: {reason}"
             return InvalidInput(message, hint="convert it again: appliance convert --target tensorrt")

@@ -7,7 +7,7 @@ contexts are closed before.
 from typing import Any
 
 from appliance.backends.cuda.device_context import DeviceContext
-from appliance.backends.tensorrt.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_layout import EngineLayout, read_layout
 from appliance.backends.tensorrt.engine_log import EngineLog
 

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_disk import (
     Untrusted,
     digest_of,
@@ -29,7 +30,6 @@ from appliance.backends.tensorrt.engine_disk import (
     seal,
     sync_directory,
 )
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_ledger import EngineLedger
 from appliance.errors import Failed
 from appliance.model.engine import EngineRecord

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_disk import Untrusted, disk_refusals, make_durable_directory, seal
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_ledger import EngineLedger
 from appliance.backends.tensorrt.engine_slot import HeldSlot, hold, read_engine, try_hold
 from appliance.errors import AlreadyExists, ApplianceError, Cancelled, Failed, NotFound

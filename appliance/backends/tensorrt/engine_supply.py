@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.build_request import BuildProgress, BuildRequest, BuildResult
 from appliance.backends.tensorrt.engine_builder import build_engine
 from appliance.backends.tensorrt.engine_disk import PRUNE, disk_refusals
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_identity import EngineVersion, build_options, engine_key, model_digest
 from appliance.backends.tensorrt.engine_slot import ENGINE, HeldSlot
 from appliance.backends.tensorrt.engine_store import EngineStore

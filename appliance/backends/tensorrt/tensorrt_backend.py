@@ -13,8 +13,8 @@ from appliance.backends.cuda.device_context import DeviceContext
 from appliance.backends.cuda.driver import Driver, open_driver
 from appliance.backends.cuda.error import CudaError
 from appliance.backends.cuda.gpu import Gpu, choose_gpu, free_bytes, list_gpus
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.device_engine import DeviceEngine
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.flavour import choose_flavour, load_tensorrt
 from appliance.backends.tensorrt.tensorrt_instance import TensorRtInstance
 from appliance.errors import Failed, InvalidInput

@@ -1,34 +1,27 @@
 """Asks TensorRT's own parser and builder whether they accept a graph. No GPU is needed.
 
-TensorRT-RTX builds for a named GPU generation without a driver. It runs in a process of its own with limits (see
-tensorrt_child): a broken installation, a crash or a graph that takes all memory ends that process only.
+The engine that is built proves it, and is thrown away: the box builds its own.
 """
 
-import importlib.util
-import json
-import os
-import signal
-import subprocess
-import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from appliance.backends.onnx_reasons import is_lack_of_memory
-from appliance.convert.exported_model import ShapeProfile
+from appliance.backends.tensorrt.build_ending import NeedsGpu
+from appliance.backends.tensorrt.build_request import BuildProgress, BuildRequest
+from appliance.backends.tensorrt.engine_builder import build_engine
+from appliance.backends.tensorrt.flavour import TENSORRT_RTX, choose_flavour
+from appliance.errors import ApplianceError, Failed, InvalidInput
+from appliance.model.engine import ShapeRange
 
 INSTALL_COMMAND = "pip install 'appliance[tensorrt-rtx]'"
 MEMORY_BYTES = 8 << 30
 TIMEOUT_S = 600.0
-_MODULE = "tensorrt_rtx"
-_START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from appliance.convert.forms.tensorrt_child import main; main()"
-)
-_PACKAGE_PARENT = Path(__file__).parents[3]  # for a source tree that is not installed
-_ENVIRONMENT = MappingProxyType({"HOME": "/nonexistent", "LC_ALL": "C.UTF-8"})
+# Any generation that it can compile for will do, as what it supports differs little between them.
+_GENERATION = "8.9"
 
 
 class ParserVerdict(Enum):
@@ -37,6 +30,7 @@ class ParserVerdict(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNDECIDED = "undecided"  # it crashed, took too long or too much memory
+    NEEDS_GPU = "needs a GPU"  # the parser accepts it, the builder has to compute parts of it
     NOT_INSTALLED = "not installed"
 
 
@@ -53,58 +47,30 @@ class ParserReport:
 
 def check_tensorrt(
     file: Path,
-    profiles: Mapping[str, ShapeProfile],
+    profiles: Mapping[str, ShapeRange],
     *,
     memory_bytes: int = MEMORY_BYTES,
     timeout_s: float = TIMEOUT_S,
 ) -> ParserReport:
     """Parse the graph and build an engine from it; profiles: input -> its shapes. Never raises for a graph."""
-    if importlib.util.find_spec(_MODULE) is None:
-        return ParserReport(ParserVerdict.NOT_INSTALLED, f"to have the graph checked: {INSTALL_COMMAND}")
-    task = {
-        "file": os.fspath(file.absolute()),
-        "memory_bytes": memory_bytes,
-        "profiles": {name: [profile.min, profile.opt, profile.max] for name, profile in profiles.items()},
-    }
-    command = [sys.executable, "-I", "-B", "-c", _START, os.fspath(_PACKAGE_PARENT), json.dumps(task)]
     try:
-        child = subprocess.run(
-            command,
-            cwd=file.absolute().parent,
-            env=dict(_ENVIRONMENT),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return ParserReport(ParserVerdict.UNDECIDED, f"it takes longer than {timeout_s:g} s")
-    return _judge(child, memory_bytes)
-
-
-def _judge(child: "subprocess.CompletedProcess[bytes]", memory_bytes: int) -> ParserReport:
-    """Read the last line that the child wrote, or how it ended before it could."""
-    lines = child.stdout.decode("utf-8", "backslashreplace").strip().split("\n")
-    answer: dict[str, Any] = json.loads(lines[-1]) if lines[-1] else {}
-    match answer.get("outcome"):
-        case "accepted":
-            return ParserReport(ParserVerdict.ACCEPTED, f"TensorRT-RTX {answer['version']} parses and builds it")
-        case "refused" if not is_lack_of_memory(answer["reason"]):
-            return ParserReport(ParserVerdict.REFUSED, answer["reason"])
-        case "refused" | "memory":
-            return ParserReport(ParserVerdict.UNDECIDED, f"it needs more than {memory_bytes / 2**30:.1f} GiB")
-        case "not importable":
-            return ParserReport(ParserVerdict.NOT_INSTALLED, f"{answer['reason']}: {INSTALL_COMMAND}")
-    ending = (
-        f"signal {signal.Signals(-child.returncode).name}"
-        if child.returncode < 0
-        else f"exit code {child.returncode}: {_last_words(child.stderr)}"
+        flavour = choose_flavour(TENSORRT_RTX)
+    except Failed:
+        return ParserReport(ParserVerdict.NOT_INSTALLED, f"to have the graph checked: {INSTALL_COMMAND}")
+    request = BuildRequest(
+        file, (profiles,) if profiles else (), 0, _GENERATION, memory_bytes=memory_bytes, timeout_s=timeout_s
     )
-    return ParserReport(
-        ParserVerdict.UNDECIDED, f"its process ended with {ending}, while {answer.get('step', 'starting')}"
-    )
+    try:
+        with TemporaryDirectory(prefix="appliance-engine-") as folder:
+            build_engine(flavour, request, Path(folder, "engine"), _ignore, threading.Event())
+    except InvalidInput as error:
+        return ParserReport(ParserVerdict.REFUSED, error.message)
+    except NeedsGpu as error:
+        return ParserReport(ParserVerdict.NEEDS_GPU, error.message)
+    except ApplianceError as error:
+        return ParserReport(ParserVerdict.UNDECIDED, error.message)
+    return ParserReport(ParserVerdict.ACCEPTED, f"{flavour.title} parses and builds it")
 
 
-def _last_words(said: bytes) -> str:
-    lines = [line for line in said.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else "it said nothing"
+def _ignore(progress: BuildProgress) -> None:
+    """A check has no bar of its own."""

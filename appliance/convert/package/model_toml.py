@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ShapeProfile
 from appliance.convert.package.label_file import LABELS
 from appliance.convert.package.package_layout import variant_file
 from appliance.convert.package.served_graph import ServedGraph
 from appliance.convert.package.toml_text import quoted
 from appliance.convert.precision import Target
+from appliance.model.engine import ShapeRange
 from appliance.model.execution import ExecutionPath
 from appliance.registry.package import DEFAULT_MODEL_FILE
 
@@ -66,7 +66,7 @@ def _instances(target: Target) -> str:
     return f"[[instance_group]]\nkind = {quoted('KIND_CPU' if target is Target.CPU else 'KIND_GPU')}"
 
 
-def _parameters(profiles: Mapping[str, ShapeProfile]) -> str:
+def _parameters(profiles: Mapping[str, ShapeRange]) -> str:
     """Shape profiles in the words of ONNX Runtime's TensorRT provider."""
     shaped = {name: profile for name, profile in profiles.items() if profile.min}
     if not shaped:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from appliance.convert.conversion import Conversion
-from appliance.convert.exported_model import ExportedModel, Graph, ShapeProfile
+from appliance.convert.exported_model import ExportedModel, Graph
 from appliance.convert.report.markup import Markup, element, joined
 from appliance.convert.report.report_document import plain, source_name
 from appliance.convert.report.report_numbers import counted, shape_text
 from appliance.convert.report.report_tables import two_columns
+from appliance.model.engine import ShapeRange
 
 _NOT_SAID = "not stated"
 _LABELS_SHOWN = 12
@@ -113,7 +114,7 @@ def _input(graph: Graph, name: str, exported: ExportedModel) -> str:
     return f"{graph.name}: {name}" if len(exported.graphs) > 1 else name
 
 
-def _range(profile: ShapeProfile) -> Markup:
+def _range(profile: ShapeRange) -> Markup:
     words = {"from": profile.min, "usually": profile.opt, "to": profile.max}
     return joined(*(element("code", f"{word} {shape_text(shape)}") for word, shape in words.items()))
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from appliance.backends.onnxruntime import open_session
-from appliance.convert.exported_model import Reference, ShapeProfile
+from appliance.convert.exported_model import Reference
 from appliance.convert.samples import Array, Batch, Sample
 from appliance.convert.sources.batches import describe, in_turn, make_batch, sizes_for
 from appliance.convert.sources.graph_file import Dim, GraphSignature
+from appliance.model.engine import ShapeRange
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 _PICTURES = "pixel_values"
@@ -40,7 +41,7 @@ class Shapes:
 
     fixed: Mapping[str, Mapping[int, int]]
     batches: Sequence[Batch]
-    profiles: Mapping[str, ShapeProfile]
+    profiles: Mapping[str, ShapeRange]
 
 
 def find_shapes(
@@ -136,13 +137,13 @@ def _profiles(
     samples: Sequence[Sample],
     tried: Sequence[Batch],
     rules: ShapeRules,
-) -> dict[str, ShapeProfile]:
+) -> dict[str, ShapeRange]:
     """From the smallest to the largest shape that was compared; texts begin at one token."""
     profiles = {}
     most = rules.max_batch_size
     for name, dims in signature.inputs.items():
         if not dims:
-            profiles[name] = ShapeProfile((), (), ())
+            profiles[name] = ShapeRange((), (), ())
             continue
         shapes = [sample.inputs[name].shape for sample in samples] + [batch.inputs[name].shape for batch in tried]
         axes = list(zip(*shapes, strict=True))[1:]
@@ -151,5 +152,5 @@ def _profiles(
         if name in TEXT_INPUTS and _is_free(dims, 1):
             smallest[0] = 1
         batch = (1, min(4, most), most) if _is_free(dims, 0) else (samples[0].inputs[name].shape[0],) * 3
-        profiles[name] = ShapeProfile((batch[0], *smallest), (batch[1], *usual), (batch[2], *largest))
+        profiles[name] = ShapeRange((batch[0], *smallest), (batch[1], *usual), (batch[2], *largest))
     return profiles

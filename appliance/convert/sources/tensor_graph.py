@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from appliance.convert.exported_model import Graph, Reference, ShapeProfile
+from appliance.convert.exported_model import Graph, Reference
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.request import ConversionRequest
 from appliance.convert.samples import Batch, Sample
 from appliance.convert.sources.graph_file import GraphSignature, read_signature
 from appliance.convert.sources.row_independence import close, largest_batch
 from appliance.convert.sources.shapes import ShapeRules, find_shapes
+from appliance.model.engine import ShapeRange
 
 _ASKED_TWICE = 4  # chance may give a few numbers twice
 
@@ -70,7 +71,7 @@ def _case(sample: Sample) -> str:
     return f"{sample.name}, {'x'.join(map(str, shape)) or 'scalar'}"
 
 
-def _profile(shapes: Sequence[tuple[int, ...]]) -> ShapeProfile:
+def _profile(shapes: Sequence[tuple[int, ...]]) -> ShapeRange:
     axes = [sorted(axis) for axis in zip(*shapes, strict=True)]
     usual = tuple(axis[len(axis) // 2] for axis in axes)
-    return ShapeProfile(tuple(axis[0] for axis in axes), usual, tuple(axis[-1] for axis in axes))
+    return ShapeRange(tuple(axis[0] for axis in axes), usual, tuple(axis[-1] for axis in axes))

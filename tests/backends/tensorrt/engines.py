@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt.build_request import BuildProgress
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.engine_slot import HeldSlot
 from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.model.config import ModelConfig

@@ -7,8 +7,8 @@ import pytest
 
 from appliance.backends.base import JoiningInstance, LoadRequest
 from appliance.backends.cuda.driver import Driver
+from appliance.backends.engine_file import EngineFile
 from appliance.backends.tensorrt import graph_recordings
-from appliance.backends.tensorrt.engine_file import EngineFile
 from appliance.backends.tensorrt.tensorrt_backend import TensorRtBackend, TensorRtModel
 from appliance.errors import Failed, InvalidInput
 from appliance.model.config import InstanceGroup, InstanceKind, ModelConfig

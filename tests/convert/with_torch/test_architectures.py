@@ -69,6 +69,18 @@ def test_engines_are_built_for_them_without_a_gpu_and_found_again(packages, tmp_
     assert len({engine["key"] for engine in built.values()}) == len(built)
 
 
+def test_what_only_a_gpu_can_build_is_converted_for_tensorrt_and_left_to_the_box(tmp_path):
+    architecture = next(each for each in ARCHITECTURES if each.needs_gpu)
+    source = save(architecture, tmp_path / "source")
+
+    document = convert(source, tmp_path / "model", "--licence", "MIT", "--target", "tensorrt")
+
+    (variant,) = document["variants"]
+    assert variant["chosen"] is True
+    assert variant["parser"].startswith("needs a GPU: ")
+    assert 'execution = ["tensorrt", "cuda"]' in (tmp_path / "model" / "model.toml").read_text()
+
+
 def test_a_language_model_without_a_pooler_gives_its_features(tmp_path):
     masked = Architecture("BERT masked", "fill-mask", lambda: hf.BertForMaskedLM(hf.BertConfig(**TEXT)))
     source = save(masked, tmp_path / "source")
