@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
+from benchmark.document import update_document
 from benchmark.installation import BINARY, install
 from benchmark.load_generator import LoadGenerator
 
@@ -19,7 +20,7 @@ from appliance.errors import ApplianceError
 from gpu_check.carried import installed_for_now
 from gpu_check.check_run import CheckRun, Effort
 from gpu_check.finding import Result
-from gpu_check.report import markdown, write_json
+from gpu_check.report import benchmark_section, markdown, write_json
 from gpu_check.throughput import Generator
 from gpu_check.versions import versions
 
@@ -53,6 +54,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, default=Path("gpu-check.json"), metavar="FILE",
                         help="where to write the report (default gpu-check.json)")  # fmt: skip
+    parser.add_argument("--document", type=Path, metavar="FILE",
+                        help="put the result into this document too, as a section of BENCHMARKS.md")  # fmt: skip
     parser.add_argument("--as-it-is", action="store_true", help=argparse.SUPPRESS)  # said by --python
     return parser.parse_args()
 
@@ -97,6 +100,8 @@ def check(arguments: argparse.Namespace) -> int:
         "probe": probe_document(report),
     }
     print(markdown(title(report, arguments), run.findings))
+    if arguments.document:
+        update_document(arguments.document, "gpu", benchmark_section(run.findings, facts))
     print("\n" + "\n".join(f"- {name}: {version}" for name, version in facts["versions"].items()))
     write_json(arguments.json, facts, run.findings, status)
     say(f"wrote {arguments.json}; exit status {status}")

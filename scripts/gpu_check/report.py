@@ -41,6 +41,17 @@ def markdown(title: str, findings: Sequence[Finding]) -> str:
     return "\n\n".join(parts)
 
 
+def benchmark_section(findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
+    """Render the section of BENCHMARKS.md: what was measured, on what, and what has not run yet."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    intro = (
+        "`scripts/gpu-check --document BENCHMARKS.md` wrote this section. What it lists as not run has never run on "
+        "a GPU."
+    )
+    title = f"Engines and GPUs, measured on {facts['started'][:10]}"
+    return "\n\n".join([markdown(title, findings), intro, f"On: {versions}."])
+
+
 def _row(finding: Finding) -> str:
     verdict = f"**FAILED**: {finding.detail}" if finding.result is Result.FAILED else finding.result.value
     cells = (finding.check, finding.subject, finding.found, finding.goal, verdict)
