@@ -20,11 +20,12 @@ from appliance.convert.conversion import Conversion
 from appliance.convert.exported_model import ExportedModel, Graph
 from appliance.convert.foreign_errors import is_no_space
 from appliance.convert.forms.choice import refuse_unusable
+from appliance.convert.forms.one_size import narrowed_for_tensorrt
 from appliance.convert.forms.variants import make_variants
 from appliance.convert.licence import check_licence, licence_of_source
 from appliance.convert.offline import caches_in, go_offline
 from appliance.convert.package.package_writer import require_free_place, write_packages
-from appliance.convert.precision import Form
+from appliance.convert.precision import Form, Target
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.report.report_document import report_document
 from appliance.convert.report.report_numbers import size_text
@@ -147,6 +148,8 @@ def _export_huggingface(request: ConversionRequest, folder: Path, tell: Tell) ->
 def _examine(source: _Source, request: ConversionRequest, folder: Path, tell: Tell) -> Conversion:
     """Compare the FP32 graphs with the source, then whatever other forms were asked for."""
     exported, runs = source.exported, ReferenceRuns()
+    if request.target is Target.TENSORRT:
+        exported = narrowed_for_tensorrt(exported, tell)
     for graph in exported.graphs:
         require_meaningful(graph, runs)
     reading = Reading(label_count=len(exported.labels), blank_token=exported.blank_token)

@@ -11,12 +11,6 @@ from appliance.backends.tensorrt.build_request import GIBIBYTE, BuildRequest
 from appliance.backends.tensorrt.flavour import Flavour
 from appliance.errors import ApplianceError, Cancelled, Failed, InvalidInput
 
-_CUDA_ERROR = "cudaError"  # how TensorRT begins the number of a CUDA error
-
-
-class NeedsGpu(Failed):
-    """TensorRT computes parts of the model while it builds: only a machine with a GPU can."""
-
 
 class EndedFor(Enum):
     """Why we ended the process."""
@@ -51,21 +45,16 @@ def judge(ending: Ending, flavour: Flavour, request: BuildRequest) -> ApplianceE
         message = f"{file}: building the engine needs more than {limit}, it was {ending.where}"
         return Failed(message, hint="setting engines.build_memory_bytes, or smaller trt_profile_max_shapes")
     if ending.answer:
-        return _as_answered(ending.answer, flavour, request)
+        return _as_answered(ending.answer, flavour, file)
     return Failed(
         f"{file}: the process that builds the engine ended with {_how(ending)}, it was {ending.where}",
         hint="what this box can run: appliance doctor",
     )
 
 
-def _as_answered(answer: Mapping[str, Any], flavour: Flavour, request: BuildRequest) -> ApplianceError:
-    reason, hint, file = str(answer["reason"]), str(answer.get("hint", "")), request.model_file.name
+def _as_answered(answer: Mapping[str, Any], flavour: Flavour, file: str) -> ApplianceError:
+    reason, hint = str(answer["reason"]), str(answer.get("hint", ""))
     match answer["outcome"]:
-        case "refused" if not request.gpu_uuid and _CUDA_ERROR in reason:
-            message = (
-                f"{file} can be built only on a machine with a GPU: {flavour.title} computes parts of it meanwhile"
-            )
-            return NeedsGpu(message, hint="build it on the box: appliance engines build MODEL")
         case "refused":
             message = f"{flavour.title} refuses {file}: {reason}"
             return InvalidInput(message, hint="convert it again: appliance convert --target tensorrt")

@@ -49,6 +49,7 @@ def build(trt: Any, task: Mapping[str, Any], listener: Listener, cancelled: thre
     if hasattr(config, "progress_monitor"):
         monitor = config.progress_monitor = _monitor(trt, listener, cancelled)  # noqa: F841  (TensorRT keeps no reference)
     cache = _timing_cache(config, task["timing_cache"])
+    errors.clear()  # without a GPU a timing cache is made with complaints, and works
     listener.say(step="building the engine")
     engine = builder.build_serialized_network(network, config)
     if engine is None:

@@ -10,7 +10,6 @@ from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from appliance.backends.tensorrt.build_ending import NeedsGpu
 from appliance.backends.tensorrt.build_request import BuildProgress, BuildRequest
 from appliance.backends.tensorrt.engine_builder import build_engine
 from appliance.backends.tensorrt.flavour import TENSORRT_RTX, choose_flavour
@@ -30,7 +29,6 @@ class ParserVerdict(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNDECIDED = "undecided"  # it crashed, took too long or too much memory
-    NEEDS_GPU = "needs a GPU"  # the parser accepts it, the builder has to compute parts of it
     NOT_INSTALLED = "not installed"
 
 
@@ -65,8 +63,6 @@ def check_tensorrt(
             build_engine(flavour, request, Path(folder, "engine"), _ignore, threading.Event())
     except InvalidInput as error:
         return ParserReport(ParserVerdict.REFUSED, error.message)
-    except NeedsGpu as error:
-        return ParserReport(ParserVerdict.NEEDS_GPU, error.message)
     except ApplianceError as error:
         return ParserReport(ParserVerdict.UNDECIDED, error.message)
     return ParserReport(ParserVerdict.ACCEPTED, f"{flavour.title} parses and builds it")

@@ -137,4 +137,4 @@ def _parsed(graphs: Sequence[Graph], variant: Variant, tell: Tell) -> Variant:
 
 
 def _passes(report: ParserReport) -> bool:
-    return report.verdict in (ParserVerdict.ACCEPTED, ParserVerdict.NEEDS_GPU, ParserVerdict.NOT_INSTALLED)
+    return report.verdict in (ParserVerdict.ACCEPTED, ParserVerdict.NOT_INSTALLED)

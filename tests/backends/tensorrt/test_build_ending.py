@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backends.tensorrt.build_ending import EndedFor, Ending, NeedsGpu, judge
+from appliance.backends.tensorrt.build_ending import EndedFor, Ending, judge
 from appliance.backends.tensorrt.build_request import GIBIBYTE, BuildRequest
 from appliance.backends.tensorrt.flavour import Flavour
 from appliance.errors import Cancelled, Failed, InvalidInput
@@ -51,12 +51,6 @@ QUIET = Ending(EndedFor.NOTHING, 0, {}, "", "building the engine (tactics, 40%)"
             "cannot be written",
             "prune",
         ),
-        (
-            {"answer": {"outcome": "refused", "reason": "Cuda Runtime (cudaError 35: ...)"}},
-            NeedsGpu,
-            "only on a machine with a GPU",
-            "on the box",
-        ),
     ],
 )
 def test_every_end_has_its_sentence_and_its_next_step(change, kind, words, hint):
@@ -65,9 +59,3 @@ def test_every_end_has_its_sentence_and_its_next_step(change, kind, words, hint)
     assert type(error) is kind
     assert words in error.message
     assert hint in error.hint
-
-
-def test_on_a_gpu_a_cuda_error_is_not_the_lack_of_one():
-    ending = replace(QUIET, answer={"outcome": "refused", "reason": "Cuda Runtime (cudaError 700: ...)"})
-
-    assert type(judge(ending, FLAVOUR, replace(REQUEST, gpu_uuid="GPU-1"))) is InvalidInput

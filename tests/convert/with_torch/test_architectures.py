@@ -49,19 +49,16 @@ def test_all_of_them_are_served_and_answer_as_pytorch_did(packages):
 
 
 def test_engines_are_built_for_them_without_a_gpu_and_found_again(packages, tmp_path):
-    def build(name: str) -> "subprocess.CompletedProcess[str]":
-        target = ("--compute-capability", "8.9", "--state", str(tmp_path / "state"), "--json")
-        return run("engines", "build", name, "--models", str(packages), *target)
-
-    need_gpu = {folder_name(each) for each in ARCHITECTURES if each.needs_gpu}
+    one_size = {folder_name(each) for each in ARCHITECTURES if each.one_size}
     built = {}
     for name in sorted(path.name for path in packages.iterdir()):
-        first = build(name)
-        if name in need_gpu:
-            assert "only on a machine with a GPU" in " ".join(first.stderr.split())
+        first = build_engine(name, packages, tmp_path / "state")
+        if name in one_size:
+            assert first.returncode == 1
+            assert "refuses model.onnx: " in " ".join(first.stderr.split())
             continue
         assert first.returncode == 0, first.stderr
-        again = json.loads(build(name).stdout)
+        again = json.loads(build_engine(name, packages, tmp_path / "state").stdout)
         built[name] = json.loads(first.stdout)
         assert (built[name]["cached"], again["cached"]) == (False, True)
         assert built[name]["digest"] == again["digest"]
@@ -69,16 +66,20 @@ def test_engines_are_built_for_them_without_a_gpu_and_found_again(packages, tmp_
     assert len({engine["key"] for engine in built.values()}) == len(built)
 
 
-def test_what_only_a_gpu_can_build_is_converted_for_tensorrt_and_left_to_the_box(tmp_path):
-    architecture = next(each for each in ARCHITECTURES if each.needs_gpu)
+def test_what_tensorrt_takes_for_one_size_only_is_converted_so(tmp_path):
+    architecture = next(each for each in ARCHITECTURES if each.one_size)
     source = save(architecture, tmp_path / "source")
 
-    document = convert(source, tmp_path / "model", "--licence", "MIT", "--target", "tensorrt")
+    document = convert(source, tmp_path / "packages" / "m", "--licence", "MIT", "--target", "tensorrt")
 
     (variant,) = document["variants"]
     assert variant["chosen"] is True
-    assert variant["parser"].startswith("needs a GPU: ")
-    assert 'execution = ["tensorrt", "cuda"]' in (tmp_path / "model" / "model.toml").read_text()
+    assert variant["parser"].startswith("accepted: ")
+    (profile,) = document["graphs"][0]["profiles"].values()
+    assert profile["min"][1:] == profile["max"][1:] == [3, 64, 64]
+    assert 'execution = ["tensorrt", "cuda"]' in (tmp_path / "packages" / "m" / "model.toml").read_text()
+    built = build_engine("m", tmp_path / "packages", tmp_path / "state")
+    assert built.returncode == 0, built.stderr
 
 
 def test_a_language_model_without_a_pooler_gives_its_features(tmp_path):
@@ -108,11 +109,18 @@ def test_the_readme_lists_exactly_these():
 def table(converted: tuple[Architecture, ...], refused: tuple[Architecture, ...]) -> str:
     """The table in README."""
     rows = [
-        f"| {each.name} | {each.task} | converts | {'on a GPU only' if each.needs_gpu else 'yes'} |"
+        f"| {each.name} | {each.task} | converts | {'for pictures of one size' if each.one_size else 'yes'} |"
         for each in converted
     ]
     rows += [f"| {each.name} | {each.task} | {each.note} | |" for each in refused]
-    return "\n".join(["| architecture | task | | engine built without a GPU |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(
+        ["| architecture | task | | TensorRT-RTX builds an engine |", "| --- | --- | --- | --- |", *rows]
+    )
+
+
+def build_engine(name: str, packages: Path, state: Path) -> "subprocess.CompletedProcess[str]":
+    target = ("--compute-capability", "8.9", "--state", str(state), "--json")
+    return run("engines", "build", name, "--models", str(packages), *target)
 
 
 def folder_name(architecture: Architecture) -> str:

@@ -41,7 +41,7 @@ class Architecture:
     build: Callable[[], Any]
     processor: Callable[[], Any] | None = None
     note: str = ""  # what the table says beside it; empty: converts
-    needs_gpu: bool = False  # TensorRT-RTX computes parts of it while it builds, which no machine without a GPU can
+    one_size: bool = False  # TensorRT takes it for pictures of one size only
 
 
 def save(architecture: Architecture, folder: Path) -> Path:
@@ -169,7 +169,7 @@ ARCHITECTURES = (
     Architecture("DETR", "object-detection", _detr),
     Architecture("RT-DETR", "object-detection", _rt_detr),
     Architecture("SegFormer", "semantic-segmentation", _segformer),
-    Architecture("DPT", "depth-estimation", _dpt, needs_gpu=True),
+    Architecture("DPT", "depth-estimation", _dpt, one_size=True),
     Architecture(
         "AST", "audio-classification",
         lambda: hf.ASTForAudioClassification(
