@@ -5,25 +5,26 @@ queued and is closed: no request fails. A version that cannot be loaded is UNAVA
 other; the version that served before it goes on serving, and so does a model whose package can no longer be read.
 
 Ownership: all methods run on the event loop. Reconciling, loading and unloading run to their end even if whoever
-asked for them leaves: half of one would leave the model half-loaded.
+asked for them leaves.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from appliance.errors import ApplianceError, Failed, NotFound
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.model.lifecycle import UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
-from appliance.serving.config_overrides import ConfigOverrides
+from appliance.serving.config_overrides import ConfigOverride, ConfigOverrides
+from appliance.serving.engine_changes import EngineChanges
 from appliance.serving.engine_works import EngineWorks
+from appliance.serving.finished_work import FinishedWork
 from appliance.serving.instance_worker import DeviceLost
 from appliance.serving.loaded_model import LoadedModel, log_lost_device
-from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry
+from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry, versions_to_load, why_none_came_up
+from appliance.serving.path_loading import EngineNeeded
 from appliance.serving.version_loader import VersionLoader
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,12 @@ class ModelManager:
         self.table = ModelTable()
         self.started = False
         self._loader = VersionLoader(source, engines, device_lost, threads=load_threads, attempts=load_attempts)
+        self._changes = EngineChanges(self._loader, self._engine_finished)
         self._reconciling = asyncio.Lock()
         self._locks: dict[ModelName, asyncio.Lock] = {}
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then
         self._overrides = ConfigOverrides()
-        self._works: set[asyncio.Task[None]] = set()
-        self._builds: set[asyncio.Task[None]] = set()  # of engines for models that serve meanwhile
+        self._work = FinishedWork()
         self._watchers: set[Callable[[], None]] = set()
         self._closing = False
 
@@ -72,8 +73,12 @@ class ModelManager:
         return lambda: self._watchers.discard(changed)
 
     async def reconcile(self) -> None:
-        """Read the desired state and bring every model in line with it; returns when all have settled."""
-        await self._finish(self._reconcile())
+        """Read the desired state and bring every model in line with it; returns when all have settled.
+
+        While one waits for its engine to be built, others may be reconciled, loaded and unloaded.
+        """
+        await self._work.finish(self._reconcile())
+        await self._work.finish(self._changes.wait(self.table.versions))
 
     async def load(self, name: ModelName, override: ModelConfig | None = None) -> None:
         """Load what the source desires of one model now, again if it is loaded already.
@@ -81,11 +86,11 @@ class ModelManager:
         `override` stands for the model's own configuration until its files change or it is loaded again. Raises
         Failed if no version came up; one that served before then goes on serving as it was.
         """
-        await self._finish(self._load(name, override))
+        await self._work.finish(self._load(name, override))
 
     async def unload(self, name: ModelName) -> None:
         """Let every version of a model go; returns when none accepts requests. Raises NotFound."""
-        await self._finish(self._unload(name))
+        await self._work.finish(self._unload(name))
 
     async def close(self) -> None:
         """Answer what is queued everywhere, then give everything back."""
@@ -94,24 +99,18 @@ class ModelManager:
             for version in entry.versions.values():
                 self._retire(version, _STOPPING)
         await self._loader.stop_loading()
-        await asyncio.gather(*self._works, *self._builds, return_exceptions=True)
+        await self._work.ended()
+        await self._changes.ended()
         await self._loader.close()
 
     def abandon_loads(self) -> None:
         """The process ends while loads run: write down that they did not end it."""
         self._loader.abandon()
 
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._works.add(task)
-        task.add_done_callback(self._works.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to read it
-        await asyncio.shield(task)
-
     async def _reconcile(self) -> None:
         async with self._reconciling:
             found = await self._loader.run(self.source.scan)
-            suspects = await self._loader.run(self._suspects, found)
+            suspects = await self._loader.suspects(found)
             async with asyncio.TaskGroup() as group:
                 for name in (set(found) | set(self.table.entries)) - suspects:
                     group.create_task(self._reconcile_model(name, found))
@@ -123,17 +122,26 @@ class ModelManager:
     async def _load(self, name: ModelName, override: ModelConfig | None) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
             source = (await self._loader.run(self.source.scan)).get(name)
-            desired = _desired(name, source)
+            desired = versions_to_load(name, source)
             assert source is not None
             self._unloaded.pop(name, None)
             previous = self._overrides.replace(name, override, [source.versions[version] for version in desired])
             await self._settle(name, source, desired, reload=True)
             versions = [self.table.entries[name].versions[version] for version in desired]
-            if any(version.model and not version.reason for version in versions):
+            if not any(version.waits_for_engine for version in versions):
+                self._require_loaded(name, versions, previous)
                 return
+        await self._changes.wait(lambda: versions)
+        async with self._locks[name]:
+            self._require_loaded(name, versions, previous)
+
+    def _require_loaded(
+        self, name: ModelName, versions: Sequence[VersionEntry], previous: ConfigOverride | None
+    ) -> None:
+        problem = why_none_came_up(versions)
+        if problem:
             self._overrides.restore(name, previous)
-            which = "" if any(version.model for version in versions) else "no version is available: "
-            raise Failed(f"failed to load '{name}', {which}{'; '.join(version.reason for version in versions)}")
+            raise Failed(f"failed to load '{name}', {problem}")
 
     async def _unload(self, name: ModelName) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
@@ -151,7 +159,7 @@ class ModelManager:
                 return
             source = found[name]
             if name in self._unloaded and self._unloaded[name] == source.desired:
-                self._entry(name, source)
+                self.table.entry_for(name, source)
                 return
             self._unloaded.pop(name, None)
             await self._settle(name, source, source.desired, reload=False)
@@ -160,7 +168,7 @@ class ModelManager:
         self, name: ModelName, source: SourceModel, desired: tuple[ModelVersion, ...], *, reload: bool
     ) -> None:
         """Load what is desired, switch over, let go of the rest."""
-        entry = self._entry(name, source)
+        entry = self.table.entry_for(name, source)
         if source.problem:
             self._changed()
             return
@@ -168,8 +176,13 @@ class ModelManager:
         async with asyncio.TaskGroup() as group:
             for version in wanted:
                 configured = self._overrides.configured(source.versions[version.version])
-                if reload or version.model is None or version.model.available != configured:
+                loaded = version.model is not None and version.model.available == configured
+                if reload or not (loaded or (version.waits_for_engine and version.engine_of == configured)):
                     group.create_task(self._bring_up(version, configured))
+        self._keep_only(entry, wanted)
+
+    def _keep_only(self, entry: ModelEntry, wanted: Sequence[VersionEntry]) -> None:
+        """Let the other versions go as soon as one of the wanted serves."""
         if any(version.model for version in wanted) or not wanted:
             for version in entry.versions.values():
                 if version not in wanted:
@@ -177,42 +190,22 @@ class ModelManager:
         entry.versions = {
             number: version
             for number, version in entry.versions.items()
-            if number in source.versions or version.model is not None
+            if number in entry.source.versions or version.model is not None
         }
         self._changed()
 
-    def _entry(self, name: ModelName, source: SourceModel) -> ModelEntry:
-        entry = self.table.entries.setdefault(name, ModelEntry(source))
-        if source.problem:  # what is loaded goes on serving; the reason is shown
-            entry.source = replace(entry.source, problem=source.problem)
-            return entry
-        entry.source = source
-        for number, available in source.versions.items():
-            entry.versions.setdefault(number, VersionEntry(number, available)).available = available
-        return entry
-
-    async def _bring_up(self, version: VersionEntry, available: AvailableVersion, *, rebuilt: bool = False) -> None:
-        """Load one version beside what serves now, then switch over. `rebuilt`: its engine has just been built."""
+    async def _bring_up(self, version: VersionEntry, available: AvailableVersion, *, built: bool = False) -> None:
+        """Load one version beside what serves now, then switch over. `built`: its engine has just been built."""
+        self._changes.give_up(version)
         if version.draining is not None:
             await asyncio.wait([version.draining])
         previous = version.model
-        if previous is None:
+        if previous is None and version.state is not ModelState.LOADING:
             version.move(ModelState.LOADING)
             self._changed()
-        logger.info("loading %s version %s", available.name, available.version)
-        try:
-            model = await self._loader.load(available)
-        except ApplianceError as error:
-            logger.error("%s version %s is not served: %s", available.name, available.version, error)  # noqa: TRY400
-            if previous is None:
-                version.move(ModelState.UNAVAILABLE, str(error))
-            else:
-                version.reason = f"the version loaded before goes on serving; loading it again failed: {error}"
+        model = await self._loaded(version, available, built=built)
+        if model is None:
             return
-        except asyncio.CancelledError:  # the appliance stops before this load began
-            if previous is None:
-                version.move(ModelState.UNAVAILABLE, _STOPPING)
-            raise
         version.model = model
         if previous is None:
             version.move(ModelState.READY)
@@ -222,34 +215,55 @@ class ModelManager:
         if self._closing:
             self._retire(version, _STOPPING)
             return
-        self._changed()
         logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
-        if model.awaits_engine and not rebuilt:
-            build = asyncio.create_task(self._change_to_engine(version, model))
-            self._builds.add(build)
-            build.add_done_callback(self._builds.discard)
+        if model.awaits_engine and not built:
+            self._changes.begin(version, available)
+        self._changed()
 
-    async def _change_to_engine(self, version: VersionEntry, model: LoadedModel) -> None:
-        """Build the engine of a version that serves on another path meanwhile, then change over to it."""
-        available = model.available
+    async def _loaded(self, version: VersionEntry, available: AvailableVersion, *, built: bool) -> LoadedModel | None:
+        """Load; None if that failed, or if an engine has to be built first."""
+        logger.info("loading %s version %s", available.name, available.version)
         try:
-            await self._loader.build_engine(available)
+            return await self._loader.load(available)
+        except EngineNeeded:
+            if built:
+                self._fail(version, "its engine was built, but is not in the cache any more (engines.largest_bytes)")
+            else:
+                self._changes.begin(version, available)
+                self._changed()
         except ApplianceError as error:
-            model.engine_failed(str(error))
-            logger.warning("%s version %s stays on %s: %s", model.name, model.version, model.device, error)
-            self._changed()
-            return
-        async with self._locks.setdefault(available.name, asyncio.Lock()):
-            if version.model is model and not self._closing:
-                await self._bring_up(version, available, rebuilt=True)
+            self._fail(version, str(error))
+        except asyncio.CancelledError:  # the appliance stops before this load began
+            if version.model is None:
+                version.move(ModelState.UNAVAILABLE, _STOPPING)
+            raise
+        return None
 
-    def _suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
-        """Models of which a desired version was being loaded when the process ended last time."""
-        return {
-            name
-            for name, model in found.items()
-            if any(self.source.refusal(model.versions[version], 1) for version in model.desired)
-        }
+    def _fail(self, version: VersionEntry, problem: str) -> None:
+        """What was to be loaded cannot be; what served before goes on."""
+        logger.error("%s version %s is not served: %s", version.available.name, version.version, problem)
+        if version.model is None:
+            version.move(ModelState.UNAVAILABLE, problem)
+        elif version.model.awaits_engine:
+            version.model.engine_failed(problem)
+        else:
+            version.reason = f"the version loaded before goes on serving; loading it again failed: {problem}"
+        self._changed()
+
+    async def _engine_finished(
+        self, version: VersionEntry, available: AvailableVersion, build: "asyncio.Task[None]", problem: str
+    ) -> None:
+        """Load what waited for its engine, beside what serves."""
+        async with self._locks.setdefault(available.name, asyncio.Lock()):
+            if version.building is not build:
+                return  # nobody wants it any more
+            version.building = version.engine_of = None
+            if problem:
+                self._fail(version, problem)
+                return
+            await self._bring_up(version, available, built=True)
+            entry = self.table.entries[available.name]
+            self._keep_only(entry, [entry.versions[each] for each in entry.source.desired if each in entry.versions])
 
     def _forget(self, name: ModelName) -> None:
         for version in self.table.entries[name].versions.values():
@@ -260,9 +274,13 @@ class ModelManager:
 
     def _retire(self, version: VersionEntry, reason: str) -> None:
         """Switch requests away from a version at once; it is closed in the background."""
-        self._loader.cancel_build(version.available)
+        waited = version.waits_for_engine
+        self._changes.give_up(version)
         model = version.model
         if model is None:
+            if waited:
+                version.move(ModelState.UNAVAILABLE, reason)
+                self._changed()
             if version.state is ModelState.UNAVAILABLE and reason == UNLOADED:
                 version.reason = UNLOADED
             return
@@ -282,16 +300,3 @@ class ModelManager:
         self.table.rebuild()
         for changed in tuple(self._watchers):
             changed()
-
-
-def _desired(name: ModelName, source: SourceModel | None) -> tuple[ModelVersion, ...]:
-    """The versions that a load of this model means. Raises Failed if there are none."""
-    if source is None or source.problem:
-        problem = source.problem if source is not None else "it is not in the repository"
-        raise Failed(f"failed to load '{name}', failed to poll from model repository: {problem}")
-    if not source.desired:
-        raise Failed(
-            f"failed to load '{name}', no version is available: none is active",
-            hint=f"appliance models activate {name} VERSION",
-        )
-    return source.desired

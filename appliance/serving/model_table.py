@@ -6,10 +6,10 @@ look-up of a request is two dictionary accesses.
 
 import asyncio
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from appliance.errors import ApplianceError, Busy, InvalidInput, NotFound
+from appliance.errors import ApplianceError, Busy, Failed, InvalidInput, NotFound
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.model.lifecycle import LEGAL_SUCCESSORS, UNLOADED, ModelState
 from appliance.registry.source import AvailableVersion, SourceModel
@@ -29,6 +29,13 @@ class VersionEntry:
     reason: str = ""
     model: LoadedModel | None = None
     draining: "asyncio.Task[None] | None" = None  # while UNLOADING
+    building: "asyncio.Task[None] | None" = None  # the engine that it needs, or changes over to
+    engine_of: AvailableVersion | None = None  # what that engine is built for
+
+    @property
+    def waits_for_engine(self) -> bool:
+        """Whether what is desired serves only when the engine is built."""
+        return self.building is not None and (self.model is None or not self.model.awaits_engine)
 
     def move(self, state: ModelState, reason: str = "") -> None:
         """Change state; only legal steps."""
@@ -62,6 +69,21 @@ class ModelTable:
         self.entries: dict[ModelName, ModelEntry] = {}
         self.generation = 0  # changes whenever a look-up may mean something else
         self._serving: dict[str, dict[str, LoadedModel]] = {}
+
+    def versions(self) -> list[VersionEntry]:
+        """Every version of every model."""
+        return [version for entry in self.entries.values() for version in entry.versions.values()]
+
+    def entry_for(self, name: ModelName, source: SourceModel) -> ModelEntry:
+        """Take note of what the source says of a model now."""
+        entry = self.entries.setdefault(name, ModelEntry(source))
+        if source.problem:  # what is loaded goes on serving; the reason is shown
+            entry.source = replace(entry.source, problem=source.problem)
+            return entry
+        entry.source = source
+        for number, available in source.versions.items():
+            entry.versions.setdefault(number, VersionEntry(number, available)).available = available
+        return entry
 
     def lookup(self, name: str, version: str) -> LoadedModel:
         """Return the READY version that a request means. `name` may be `model@alias`.
@@ -169,3 +191,24 @@ def _number(version: str) -> ModelVersion:
             f"failed to get model version from specified version string '{version[:40]}', expected a whole number"
         )
     return ModelVersion(int(version))
+
+
+def versions_to_load(name: ModelName, source: SourceModel | None) -> tuple[ModelVersion, ...]:
+    """The versions that a load of this model means. Raises Failed if there are none."""
+    if source is None or source.problem:
+        problem = source.problem if source is not None else "it is not in the repository"
+        raise Failed(f"failed to load '{name}', failed to poll from model repository: {problem}")
+    if not source.desired:
+        raise Failed(
+            f"failed to load '{name}', no version is available: none is active",
+            hint=f"appliance models activate {name} VERSION",
+        )
+    return source.desired
+
+
+def why_none_came_up(versions: Sequence[VersionEntry]) -> str:
+    """Say why a load of these versions failed, '' if one of them came up."""
+    if any(version.model and not version.reason for version in versions):
+        return ""
+    which = "" if any(version.model for version in versions) else "no version is available: "
+    return which + "; ".join(version.reason for version in versions)

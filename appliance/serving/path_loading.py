@@ -55,7 +55,7 @@ def load_on_best_path(available: AvailableVersion, open_on: Open, engines: Engin
             if engine is not None:
                 with closing(engine):
                     model = open_on(available, path=path, passed_over=passed_over, engine=engine)
-                    engines.loaded(engine, model.runtime_cache(), model.device_bytes)
+                    _note_loading(engines, engine, model)
                     return model
             passed_over[path] = ENGINE_MISSING
         except ApplianceError as error:
@@ -64,6 +64,14 @@ def load_on_best_path(available: AvailableVersion, open_on: Open, engines: Engin
     if ENGINE_MISSING in passed_over.values():
         raise EngineNeeded
     raise _none_works(passed_over)
+
+
+def _note_loading(engines: EngineWorks, engine: EngineFile, model: LoadedModel) -> None:
+    """It serves, whatever becomes of the note."""
+    try:
+        engines.loaded(engine, model.runtime_cache(), model.device_bytes)
+    except ApplianceError as error:
+        logger.warning("what loading %s version %s took is not noted: %s", model.name, model.version, error)
 
 
 def _none_works(reasons: Mapping[ExecutionPath, str]) -> ApplianceError:

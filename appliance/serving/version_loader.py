@@ -6,13 +6,13 @@ that fails began is given back before its error is reported; what a load produce
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from appliance.errors import ApplianceError, Failed
 from appliance.model.identity import ModelName, ModelVersion
-from appliance.registry.source import AvailableVersion, ModelSource
+from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.freed_memory import give_back_freed_memory
 from appliance.serving.instance_worker import DeviceLost
@@ -46,24 +46,27 @@ class VersionLoader:
         """Run something that touches the disk on a loader thread."""
         return await self._loop.run_in_executor(self._loaders, function, *arguments)
 
-    async def load(self, available: AvailableVersion) -> LoadedModel:
-        """Verify, build an engine if nothing else can serve, write the attempt down, load, warm up.
+    async def suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
+        """Models of which a desired version was being loaded when the process ended last time."""
 
-        Raises an ApplianceError, whatever went wrong.
+        def ask() -> set[ModelName]:
+            return {
+                name
+                for name, model in found.items()
+                if any(self._source.refusal(model.versions[version], 1) for version in model.desired)
+            }
+
+        return await self.run(ask)
+
+    async def load(self, available: AvailableVersion) -> LoadedModel:
+        """Verify, write the attempt down, load, warm up.
+
+        Raises EngineNeeded if nothing can serve before an engine is built, else an ApplianceError in every case.
         """
         try:
-            try:
-                return await self.run(self._load, available)
-            except EngineNeeded:
-                await self.build_engine(available)
-                return await self.run(self._load, available)
-        except ApplianceError:
+            return await self.run(self._load, available)
+        except (ApplianceError, EngineNeeded):
             raise
-        except EngineNeeded as error:
-            raise Failed(
-                "its engine was built, but is not in the cache any more",
-                hint="let the cache be larger: setting engines.largest_bytes",
-            ) from error
         except Exception as error:
             logger.exception("loading %s version %s failed", available.name, available.version)
             raise Failed(f"loading failed: {type(error).__name__}: {error}") from error

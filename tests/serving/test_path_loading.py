@@ -13,7 +13,9 @@ import pytest
 from appliance.backends.engine_file import EngineFile
 from appliance.backends.probe import probe
 from appliance.backends.tensorrt.build_request import BuildProgress
+from appliance.errors import Failed
 from appliance.model.execution import ExecutionPath
+from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.registry.directory_source import DirectorySource
 from appliance.serving.engine_works import EngineWorks
@@ -195,6 +197,53 @@ def test_builds_take_turns_and_one_that_waits_can_be_cancelled(models):
         return len(waiting)
 
     assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU)) == 1
+
+
+def test_a_build_that_a_model_needs_holds_up_nobody(models):
+    """Other models are activated, loaded and unloaded meanwhile, and the model itself can be let go."""
+    workshop = Workshop()
+    write_package(models, '["tensorrt"]')
+    works = EngineWorks(workshop, lambda cancelled: WITH_GPU)
+
+    async def scenario():
+        manager = ModelManager(DirectorySource(models.root), works, load_threads=1, load_attempts=2)
+        starting = asyncio.create_task(manager.reconcile())
+        await until(workshop.begun.is_set)
+        models.reference("late")
+        again = asyncio.create_task(manager.reconcile())
+        await until(lambda: manager.table.is_ready("late", ""))
+        await asyncio.wait_for(manager.load(ModelName("late")), 10)
+        await asyncio.wait_for(manager.unload(ModelName("late")), 10)
+        waiting = row(manager)[0].state
+        await asyncio.wait_for(manager.unload(MLP), 10)
+        await asyncio.wait_for(asyncio.gather(starting, again), 10)
+        entry, reason = row(manager)
+        await until(lambda: not manager.engines.builds())
+        await manager.close()
+        return waiting, entry.state, reason
+
+    assert asyncio.run(scenario()) == (ModelState.LOADING, ModelState.UNAVAILABLE, "unloaded")
+
+
+def test_while_the_engine_of_a_new_configuration_is_built_the_old_one_serves(models):
+    workshop = Workshop()
+    write_package(models, '["cpu"]')
+
+    async def scenario(manager):
+        old = manager.table.lookup("mlp", "")
+        write_package(models, '["tensorrt"]')
+        loading = asyncio.create_task(manager.load(MLP))
+        await until(workshop.begun.is_set)
+        during = await manager.table.lookup("mlp", "").infer(mlp_request())
+        workshop.released.set()
+        with pytest.raises(Failed, match=r"failed to load 'mlp', .*the builder refuses it"):
+            await loading
+        return during, manager.table.lookup("mlp", "") is old
+
+    during, still = serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU))
+
+    assert during[0].shape == (1, 2)
+    assert still
 
 
 def test_a_model_that_is_loaded_again_while_its_engine_is_built_serves_and_waits_for_the_same_engine(models):
