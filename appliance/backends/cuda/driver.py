@@ -62,12 +62,24 @@ _ARGUMENTS: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 )
 
 
+# An older form that newer drivers may drop: it tells the board's UUID from that of a slice of it.
+_DISPENSABLE = frozenset({"cuDeviceGetUuid"})
+
+
 class Driver:
     """The functions of one opened library."""
 
     def __init__(self, library: Any) -> None:
         """library: a ctypes.CDLL. Raises Failed if it lacks a function."""
-        self._functions = {name: _bound(library, name, arguments) for name, arguments in _ARGUMENTS.items()}
+        self._functions = {
+            name: _bound(library, name, arguments)
+            for name, arguments in _ARGUMENTS.items()
+            if name not in _DISPENSABLE or hasattr(library, name)
+        }
+
+    def has(self, name: str) -> bool:
+        """Whether the library has a dispensable function."""
+        return name in self._functions
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a function of the table. Raises CudaOutOfMemory or another CudaError."""

@@ -100,7 +100,8 @@ def _gpu(driver: Driver, ordinal: int) -> Gpu:
     driver.call("cuDeviceGet", ctypes.byref(handle), ordinal)
     driver.call("cuDeviceGetName", name, _NAME_BYTES, handle)
     driver.call("cuDeviceTotalMem_v2", ctypes.byref(total), handle)
-    own_id, board_id = (_uuid(driver, function, handle) for function in ("cuDeviceGetUuid_v2", "cuDeviceGetUuid"))
+    own_id = _uuid(driver, "cuDeviceGetUuid_v2", handle)
+    board_id = _uuid(driver, "cuDeviceGetUuid", handle) if driver.has("cuDeviceGetUuid") else own_id
     text = name.value.decode("utf-8", "replace")
     # The older function gives the board's UUID, the newer one the slice's.
     kind = "MIG" if own_id != board_id or " MIG " in text else "GPU"

@@ -113,3 +113,12 @@ def test_free_memory_of_an_integrated_gpu_is_what_the_kernel_has():
     (gpu,) = list_gpus(driver)
 
     assert free_bytes(driver, gpu) > 1
+
+
+def test_a_driver_that_dropped_an_older_form_still_names_its_gpus():
+    library = StandInCuda()
+    del library.cuDeviceGetUuid
+
+    (gpu,) = list_gpus(Driver(library))
+
+    assert gpu.uuid.startswith("GPU-")
