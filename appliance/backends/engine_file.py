@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
 
+from appliance.errors import Failed
+
+
+class EngineRefused(Failed):
+    """TensorRT does not take an engine that is whole: it was built for something else than what is here."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineFile:

@@ -42,6 +42,10 @@ class CachedEngines:
             except ApplianceError as error:
                 logger.warning("the kernels compiled for engine %s are not kept: %s", key[:12], error)
 
+    def discard(self, engine: EngineFile, reason: str) -> None:
+        """Remove an engine that TensorRT refuses."""
+        self._opened().discard(engine.path.parent.name, reason)
+
     def build(
         self, available: AvailableVersion, report: ProbeReport, advance: Advance, cancelled: threading.Event
     ) -> None:

@@ -34,6 +34,9 @@ class EngineSource(Protocol):
     def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
         """Note what loading an engine took, and keep the kernels that were compiled for it. Never fails a load."""
 
+    def discard(self, engine: EngineFile, reason: str) -> None:
+        """Remove an engine that TensorRT refuses, so that it is built again."""
+
     def build(
         self, available: AvailableVersion, report: ProbeReport, advance: Advance, cancelled: threading.Event
     ) -> None:
@@ -91,6 +94,10 @@ class EngineWorks:
     def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
         """Note what loading an engine took, so that the next load is quicker, and refused where it cannot fit."""
         self._source.loaded(engine, runtime_cache, device_bytes)
+
+    def discard(self, engine: EngineFile, reason: str) -> None:
+        """Remove an engine that TensorRT refuses, so that it is built again. Raises Failed if the disk refuses."""
+        self._source.discard(engine, reason)
 
     def build(self, available: AvailableVersion) -> None:
         """Build and keep the engine of a version; waits while another is being built.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Protocol
 
-from appliance.backends.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile, EngineRefused
 from appliance.errors import ApplianceError, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion
@@ -54,9 +54,10 @@ def load_on_best_path(available: AvailableVersion, open_on: Open, engines: Engin
             engine = engines.find(available)
             if engine is not None:
                 with closing(engine):
-                    model = open_on(available, path=path, passed_over=passed_over, engine=engine)
-                    _note_loading(engines, engine, model)
-                    return model
+                    return _open_engine(available, open_on, engines, engine, passed_over)
+            passed_over[path] = ENGINE_MISSING
+        except EngineRefused as error:
+            logger.warning("%s version %s: %s; it is built again", available.name, available.version, error)
             passed_over[path] = ENGINE_MISSING
         except ApplianceError as error:
             passed_over[path] = str(error)
@@ -64,6 +65,22 @@ def load_on_best_path(available: AvailableVersion, open_on: Open, engines: Engin
     if ENGINE_MISSING in passed_over.values():
         raise EngineNeeded
     raise _none_works(passed_over)
+
+
+def _open_engine(
+    available: AvailableVersion,
+    open_on: Open,
+    engines: EngineWorks,
+    engine: EngineFile,
+    passed_over: Mapping[ExecutionPath, str],
+) -> LoadedModel:
+    try:
+        model = open_on(available, path=ExecutionPath.TENSORRT, passed_over=passed_over, engine=engine)
+    except EngineRefused as error:
+        engines.discard(engine, error.message)
+        raise
+    _note_loading(engines, engine, model)
+    return model
 
 
 def _note_loading(engines: EngineWorks, engine: EngineFile, model: LoadedModel) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.backends.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile, EngineRefused
 from appliance.backends.probe import probe
 from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.errors import Failed
@@ -19,7 +19,9 @@ from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.registry.directory_source import DirectorySource
 from appliance.serving.engine_works import EngineWorks
+from appliance.serving.loaded_model import ENGINE_MISSING
 from appliance.serving.model_manager import ModelManager
+from appliance.serving.path_loading import load_on_best_path
 from appliance.serving.request import InferenceRequest
 from tests.serving.workshop import MLP, WITH_GPU, WITHOUT_GPU, Workshop, until, write_package
 from tests.support.onnx_models import write_mlp
@@ -280,3 +282,24 @@ def test_an_engine_that_does_not_load_is_passed_over(models, tmp_path):
     assert path is ExecutionPath.CPU
     assert reason
     assert builds == []
+
+
+def test_an_engine_that_tensorrt_refuses_is_removed_and_built_again(models):
+    class Kept(Workshop):
+        def find(self, available, report):
+            return EngineFile(Path("old.engine"), "sha256:0", b"built for another TensorRT")
+
+    workshop = Kept()
+    write_package(models, '["tensorrt", "cpu"]')
+    (available,) = DirectorySource(models.root).scan()[MLP].versions.values()
+
+    def open_on(version, *, path=None, passed_over=None, engine=None):
+        if engine is not None:
+            raise EngineRefused("TensorRT cannot load the engine: version mismatch")
+        return path, dict(passed_over)
+
+    path, passed_over = load_on_best_path(available, open_on, EngineWorks(workshop, lambda cancelled: WITH_GPU))
+
+    assert workshop.discarded == ["TensorRT cannot load the engine: version mismatch"]
+    assert path is ExecutionPath.CPU
+    assert passed_over == {ExecutionPath.TENSORRT: ENGINE_MISSING}

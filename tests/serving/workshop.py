@@ -30,12 +30,16 @@ class Workshop:
         self.problem = problem
         self.begun, self.released = threading.Event(), threading.Event()
         self.asked = 0
+        self.discarded = []
 
     def find(self, available, report):
         self.asked += 1
 
     def loaded(self, engine, runtime_cache, device_bytes):
         raise AssertionError("nothing is ever loaded here")
+
+    def discard(self, engine, reason):
+        self.discarded.append(reason)
 
     def build(self, available, report, advance, cancelled):
         self.begun.set()

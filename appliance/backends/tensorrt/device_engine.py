@@ -7,9 +7,9 @@ contexts are closed before.
 from typing import Any
 
 from appliance.backends.cuda.device_context import DeviceContext
-from appliance.backends.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile, EngineRefused
 from appliance.backends.tensorrt.engine_layout import EngineLayout, read_layout
-from appliance.backends.tensorrt.engine_log import EngineLog
+from appliance.backends.tensorrt.engine_log import EngineLog, OutOfGpuMemory
 
 
 class DeviceEngine:
@@ -28,9 +28,12 @@ class DeviceEngine:
         self._engine = self._runtime.deserialize_cuda_engine(file.data)
         if self._engine is None:
             self._runtime = None
-            raise self.log.failure(
-                f"TensorRT cannot load the engine {file.path.name}", hint="build it again: appliance engines build"
+            failure = self.log.failure(
+                "TensorRT cannot load the engine", hint="what this box can run: appliance doctor"
             )
+            if isinstance(failure, OutOfGpuMemory):
+                raise failure
+            raise EngineRefused(failure.message, hint=failure.hint)
         self._config: Any = None
         self._cache: Any = None
         try:

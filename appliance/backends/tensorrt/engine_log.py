@@ -21,6 +21,10 @@ _KEPT = 3
 _MEMORY_HINT = "free GPU memory: unload a model, lower max_batch_size or the instance count; see: nvidia-smi"
 
 
+class OutOfGpuMemory(Failed):
+    """The GPU has no room for it now; it may have later."""
+
+
 class EngineLog:
     """Collects errors; `sink` is the ILogger to hand to TensorRT, which must not outlive it."""
 
@@ -52,7 +56,7 @@ class EngineLog:
         messages = list(self._errors)
         self._errors.clear()
         if is_lack_of_memory(messages):
-            return Failed(f"{what}: out of GPU memory: {short_reason(messages)}", hint=_MEMORY_HINT)
+            return OutOfGpuMemory(f"{what}: out of GPU memory: {short_reason(messages)}", hint=_MEMORY_HINT)
         return Failed(f"{what}: {short_reason(messages)}", hint=hint)
 
 

@@ -139,6 +139,12 @@ class EngineStore:
                 removed.append(record)
         return removed
 
+    def discard(self, key: str, reason: str) -> None:
+        """Remove an engine that turned out to be of no use, unless somebody is just building it."""
+        with try_hold(self.directory / key, self.ledger) as slot:
+            if slot is not None:
+                slot.discard(reason)
+
     def keep_runtime_cache(self, key: str, data: bytes) -> None:
         """Keep the kernels that TensorRT-RTX compiled for an engine, so that the next start need not."""
         with try_hold(self.directory / key, self.ledger) as slot:

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.backends.base import JoiningInstance, LoadRequest
 from appliance.backends.cuda.driver import Driver
-from appliance.backends.engine_file import EngineFile
+from appliance.backends.engine_file import EngineFile, EngineRefused
 from appliance.backends.tensorrt import graph_recordings
 from appliance.backends.tensorrt.tensorrt_backend import TensorRtBackend, TensorRtModel
 from appliance.errors import Failed, InvalidInput
@@ -330,10 +330,10 @@ def test_a_foreign_engine_is_refused_with_tensorrts_reason_and_leaves_nothing():
         Path("model.onnx"), ModelConfig(), (GPU,), ExecutionPolicy.REQUIRE, EngineFile(Path("abc.engine"), "", b"x")
     )
 
-    with pytest.raises(Failed, match=r"cannot load the engine abc.engine: Serialization \(Version tag") as caught:
+    with pytest.raises(EngineRefused, match=r"cannot load the engine: Serialization \(Version tag") as caught:
         TensorRtModel(request, Driver(cuda), stand_in_tensorrt(cuda), "TensorRT")
 
-    assert "engines build" in caught.value.hint
+    assert "doctor" in caught.value.hint
     assert cuda.empty
 
 
