@@ -93,6 +93,7 @@ def cuda_options(config: ModelConfig) -> tuple[tuple[str, str], ...]:
         )
     # ONNX Runtime's default, EXHAUSTIVE, tries every algorithm whenever a shape is new: in the middle of a request.
     options.append(("cudnn_conv_algo_search", search))
+    options.append(("use_tf32", "1" if config.parameter("allow_tf32") == "1" else "0"))  # on by default, and inexact
     return tuple(options)
 
 

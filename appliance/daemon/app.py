@@ -142,7 +142,7 @@ class Daemon:
         # What is there before any model lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
-        await self._manager.reconcile()
+        await self._manager.reconcile(engines=True)
         self.state = "READY"
         summary = self._summary()
         self._notifier.ready(summary)

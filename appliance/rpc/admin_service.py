@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import psutil
 
 from appliance.errors import InvalidInput
+from appliance.model.lifecycle import ModelState
 from appliance.rpc.call import Call, Parts, Service
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
@@ -83,7 +84,9 @@ class AdminService:
         done, _ = await asyncio.wait([reconciling], timeout=timeout_s or LONGEST_RECONCILE_S)
         for task in done:
             task.result()
-        return [pb.ReconcileResponse(settled=bool(done), models=self._models()).SerializeToString()]
+        models = self._models()
+        settled = bool(done) and all(model.state != ModelState.LOADING.value for model in models)
+        return [pb.ReconcileResponse(settled=settled, models=models).SerializeToString()]
 
     async def _reload_settings(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ReloadSettingsRequest, data)

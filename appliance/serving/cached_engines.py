@@ -9,8 +9,9 @@ from appliance.backends.probe import ProbeReport
 from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.backends.tensorrt.engine_supply import EngineSupply
 from appliance.backends.tensorrt.engine_target import gpu_target
-from appliance.backends.tensorrt.flavour import choose_flavour
-from appliance.errors import ApplianceError
+from appliance.backends.tensorrt.flavour import AUTO, Flavour, choose_flavour
+from appliance.errors import ApplianceError, InvalidInput
+from appliance.model.config import InstanceGroup
 from appliance.registry.database import Database
 from appliance.registry.engine_records import EngineRecords
 from appliance.registry.source import AvailableVersion
@@ -35,7 +36,9 @@ class CachedEngines:
     def loaded(self, engine: EngineFile, runtime_cache: bytes, device_bytes: int) -> None:
         """Note what loading an engine took, and keep the kernels that were compiled for it."""
         key, store = engine.path.parent.name, self._opened()
-        store.used(key, device_bytes=device_bytes)
+        # Loads beside it may have taken memory too: the least that was ever measured is nearest to the truth.
+        least_bytes = min(device_bytes, engine.device_bytes) if engine.device_bytes else device_bytes
+        store.used(key, device_bytes=least_bytes)
         if runtime_cache and runtime_cache != engine.runtime_cache:
             try:
                 store.keep_runtime_cache(key, runtime_cache)
@@ -53,11 +56,23 @@ class CachedEngines:
         self._supply(available, report).build(available, advance, cancelled)
 
     def _supply(self, available: AvailableVersion, report: ProbeReport) -> EngineSupply:
-        ordinals = next((group.gpus for group in available.config.instance_group if group.gpus), ())
-        gpu = choose_gpu(report.gpus, ordinals=ordinals, wanted=self._settings.gpu.uuid)
-        flavour = choose_flavour(self._settings.engines.flavour)
+        groups = available.config.instance_group or (InstanceGroup(),)
+        gpus = [choose_gpu(report.gpus, ordinals=group.gpus, wanted=self._settings.gpu.uuid) for group in groups]
+        gpu = gpus[0]
+        if len({(each.name, each.compute_capability, each.uuid_class) for each in gpus}) > 1:
+            raise InvalidInput(
+                f"its instance groups name GPUs of several kinds: {', '.join(sorted({each.name for each in gpus}))}",
+                hint="an engine fits one kind: name GPUs of one kind, or make another model for the others",
+            )
+        flavour = self._flavour(report)
         target = gpu_target(flavour, gpu, report.driver, report.l4t)
         return EngineSupply(self._opened(), target, self._settings.engines)
+
+    def _flavour(self, report: ProbeReport) -> Flavour:
+        """Of several that are installed, the one that was seen to run."""
+        wanted = self._settings.engines.flavour
+        running = [each.name for each in report.flavours if each.runs.passed and wanted in (AUTO, each.name)]
+        return choose_flavour(running[0] if running else wanted)
 
     def _opened(self) -> EngineStore:
         with self._opening:

@@ -41,7 +41,11 @@ class EngineChanges:
 
     async def wait(self, versions: Callable[[], Iterable[VersionEntry]]) -> None:
         """Wait until none of the versions needs an engine that is still being built."""
-        while waited := [each.building for each in versions() if each.waits_for_engine and each.building is not None]:
+        while waited := [
+            each.building
+            for each in versions()
+            if each.waits_for_engine and each.building is not None and not each.building.done()
+        ]:
             await asyncio.wait(waited)
 
     async def ended(self) -> None:

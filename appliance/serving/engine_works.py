@@ -5,6 +5,7 @@ never waits. A build that is cancelled, or that fails, leaves nothing behind.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from appliance.errors import Cancelled, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion
 
+_ASK_AGAIN_S = 30.0  # a driver may come up late, or be mended: what did not work is tried again
 _LOOK_S = 0.1  # how often a build that waits looks whether it is still wanted
 
 Advance = Callable[[BuildProgress], None]
@@ -52,7 +54,9 @@ class EngineBuild:
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class Job:
+    """One announced build."""
+
     available: AvailableVersion
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: BuildProgress | None = None
@@ -64,7 +68,8 @@ class EngineWorks:
     def __init__(
         self, source: EngineSource, probe: Callable[[threading.Event], ProbeReport], *, gpu_uuid: str = ""
     ) -> None:
-        """`probe` says what this box can run; it is asked once, and only when a model names a path on a GPU.
+        """`probe` says what this box can run; it is asked only when a model names a path on a
+        GPU, and again after a while if something did not work.
 
         Its argument is set when nobody wants the answer any more: a broken driver may hang for minutes.
         gpu_uuid: the operator's GPU, for models that name none.
@@ -73,10 +78,11 @@ class EngineWorks:
         self._source = source
         self._probe = probe
         self._report: ProbeReport | None = None
+        self._probed_s = 0.0
         self._probing = threading.Lock()
         self._building = threading.Lock()
         self._changing = threading.Lock()
-        self._jobs: list[_Job] = []  # of one version there may be two: it was loaded again meanwhile
+        self._jobs: list[Job] = []  # of one version there may be two: it was loaded again meanwhile
         self._closed = threading.Event()
 
     def require_usable(self, path: ExecutionPath) -> None:
@@ -99,13 +105,30 @@ class EngineWorks:
         """Remove an engine that TensorRT refuses, so that it is built again. Raises Failed if the disk refuses."""
         self._source.discard(engine, reason)
 
-    def build(self, available: AvailableVersion) -> None:
-        """Build and keep the engine of a version; waits while another is being built.
+    def begin(self, available: AvailableVersion) -> Job:
+        """Announce a build: from now on it is shown and can be cancelled. Raises Cancelled after `close`."""
+        with self._changing:
+            if self._closed.is_set():
+                raise Cancelled("the appliance is stopping")
+            job = Job(available)
+            self._jobs.append(job)
+            return job
+
+    def forget(self, job: Job) -> None:
+        """The build will not be begun."""
+        with self._changing:
+            if job in self._jobs:
+                self._jobs.remove(job)
+
+    def build(self, job: Job) -> None:
+        """Build and keep the engine; waits while another is being built. Once for each `begin`.
 
         Raises InvalidInput or Failed with the reason, Cancelled if `cancel` or `close` was called.
         """
-        job = self._begin(available)
+        available = job.available
         try:
+            if job.cancelled.is_set():
+                raise Cancelled("the build of its engine was cancelled")
             with self._turn(job):
 
                 def advance(progress: BuildProgress) -> None:
@@ -113,8 +136,7 @@ class EngineWorks:
 
                 self._source.build(available, self._probed(), advance, job.cancelled)
         finally:
-            with self._changing:
-                self._jobs.remove(job)
+            self.forget(job)
 
     def builds(self) -> list[EngineBuild]:
         """What is being built, and what waits."""
@@ -136,7 +158,7 @@ class EngineWorks:
                 job.cancelled.set()
 
     @contextmanager
-    def _turn(self, job: _Job) -> Iterator[None]:
+    def _turn(self, job: Job) -> Iterator[None]:
         """Wait until no other engine is being built: a build takes the whole GPU, and its timings count."""
         while not self._building.acquire(timeout=_LOOK_S):
             if job.cancelled.is_set():
@@ -146,16 +168,10 @@ class EngineWorks:
         finally:
             self._building.release()
 
-    def _begin(self, available: AvailableVersion) -> _Job:
-        with self._changing:
-            if self._closed.is_set():
-                raise Cancelled("the appliance is stopping")
-            job = _Job(available)
-            self._jobs.append(job)
-            return job
-
     def _probed(self) -> ProbeReport:
         with self._probing:
-            if self._report is None:
+            stale = time.monotonic() - self._probed_s > _ASK_AGAIN_S
+            if self._report is None or (stale and not all(path.usable for path in self._report.paths)):
                 self._report = self._probe(self._closed)
+                self._probed_s = time.monotonic()
             return self._report

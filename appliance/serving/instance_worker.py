@@ -63,7 +63,7 @@ class InstanceWorker:
         try:
             instance = self._create()
         except BaseException as error:  # noqa: BLE001  (reported to whoever loads; there is no one else to tell)
-            self.ready.set_exception(error)
+            self._report_failure(error)
             return
         try:
             if self._warm(instance):
@@ -78,10 +78,15 @@ class InstanceWorker:
             if self._golden is not None:
                 self._golden.run(instance)
         except Exception as error:  # noqa: BLE001  (a model that fails here is not served; the loader says so)
-            self.ready.set_exception(error)
+            self._report_failure(error)
             return False
         self.ready.set_result(None)
         return True
+
+    def _report_failure(self, error: BaseException) -> None:
+        self.ready.set_exception(error)
+        if isinstance(error, Failed) and error.device_lost:
+            self._device_lost(error)
 
     def _serve(self, instance: ModelInstance) -> None:
         while (batch := self._batcher.take()) is not None:

@@ -30,6 +30,7 @@ from appliance.serving.version_loader import VersionLoader
 logger = logging.getLogger(__name__)
 
 _STOPPING = "the appliance is stopping"
+_ENGINE_GONE = "its engine was built, but is not in the cache any more (engines.largest_bytes)"
 
 
 class ModelManager:
@@ -72,13 +73,15 @@ class ModelManager:
         self._watchers.add(changed)
         return lambda: self._watchers.discard(changed)
 
-    async def reconcile(self) -> None:
+    async def reconcile(self, *, engines: bool = False) -> None:
         """Read the desired state and bring every model in line with it; returns when all have settled.
 
-        While one waits for its engine to be built, others may be reconciled, loaded and unloaded.
+        engines: wait also for versions that stay LOADING until their engine is built; others may be reconciled,
+        loaded and unloaded meanwhile.
         """
         await self._work.finish(self._reconcile())
-        await self._work.finish(self._changes.wait(self.table.versions))
+        if engines:
+            await self._work.finish(self._changes.wait(self.table.versions))
 
     async def load(self, name: ModelName, override: ModelConfig | None = None) -> None:
         """Load what the source desires of one model now, again if it is loaded already.
@@ -183,10 +186,10 @@ class ModelManager:
 
     def _keep_only(self, entry: ModelEntry, wanted: Sequence[VersionEntry]) -> None:
         """Let the other versions go as soon as one of the wanted serves."""
-        if any(version.model for version in wanted) or not wanted:
-            for version in entry.versions.values():
-                if version not in wanted:
-                    self._retire(version, UNLOADED)
+        served = any(version.model for version in wanted) or not wanted
+        for version in entry.versions.values():
+            if version not in wanted and (served or version.model is None):
+                self._retire(version, UNLOADED)
         entry.versions = {
             number: version
             for number, version in entry.versions.items()
@@ -216,7 +219,9 @@ class ModelManager:
             self._retire(version, _STOPPING)
             return
         logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
-        if model.awaits_engine and not built:
+        if model.awaits_engine and built:
+            model.engine_failed(_ENGINE_GONE)
+        elif model.awaits_engine:
             self._changes.begin(version, available)
         self._changed()
 
@@ -227,7 +232,7 @@ class ModelManager:
             return await self._loader.load(available)
         except EngineNeeded:
             if built:
-                self._fail(version, "its engine was built, but is not in the cache any more (engines.largest_bytes)")
+                self._fail(version, _ENGINE_GONE)
             else:
                 self._changes.begin(version, available)
                 self._changed()
@@ -244,9 +249,9 @@ class ModelManager:
         logger.error("%s version %s is not served: %s", version.available.name, version.version, problem)
         if version.model is None:
             version.move(ModelState.UNAVAILABLE, problem)
-        elif version.model.awaits_engine:
-            version.model.engine_failed(problem)
         else:
+            if version.model.awaits_engine:  # the load that failed gave that build up
+                version.model.engine_failed("the build of its engine was given up for a load that failed")
             version.reason = f"the version loaded before goes on serving; loading it again failed: {problem}"
         self._changed()
 
@@ -259,7 +264,11 @@ class ModelManager:
                 return  # nobody wants it any more
             version.building = version.engine_of = None
             if problem:
-                self._fail(version, problem)
+                if version.model is not None and version.model.awaits_engine and version.model.available == available:
+                    version.model.engine_failed(problem)
+                    self._changed()
+                else:
+                    self._fail(version, problem)
                 return
             await self._bring_up(version, available, built=True)
             entry = self.table.entries[available.name]

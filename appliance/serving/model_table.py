@@ -35,7 +35,8 @@ class VersionEntry:
     @property
     def waits_for_engine(self) -> bool:
         """Whether what is desired serves only when the engine is built."""
-        return self.building is not None and (self.model is None or not self.model.awaits_engine)
+        serves = self.model is not None and self.model.awaits_engine and self.model.available == self.engine_of
+        return self.building is not None and not serves
 
     def move(self, state: ModelState, reason: str = "") -> None:
         """Change state; only legal steps."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from appliance.errors import ApplianceError, Failed
+from appliance.errors import ApplianceError, Cancelled, Failed
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.engine_works import EngineWorks
@@ -20,6 +20,8 @@ from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.path_loading import EngineNeeded, load_on_best_path
 
 logger = logging.getLogger(__name__)
+
+_MOST_BUILDS = 64  # that wait for each other
 
 Result = TypeVar("Result")
 
@@ -38,7 +40,9 @@ class VersionLoader:
         self._attempts = attempts
         self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
-        self._builders = ThreadPoolExecutor(thread_name_prefix="builder")  # they take turns, see EngineWorks
+        self._builders = ThreadPoolExecutor(
+            _MOST_BUILDS, thread_name_prefix="builder"
+        )  # they take turns, see EngineWorks
         self._drains: set[asyncio.Task[None]] = set()
         self._loading: dict[tuple[ModelName, ModelVersion], AvailableVersion] = {}  # on loader threads now
 
@@ -73,7 +77,17 @@ class VersionLoader:
 
     async def build_engine(self, available: AvailableVersion) -> None:
         """Build the engine of a version and keep it. Raises an ApplianceError; Cancelled after `cancel_build`."""
-        await self._loop.run_in_executor(self._builders, self._engines.build, available)
+        job = self._engines.begin(available)
+        try:
+            await self._loop.run_in_executor(self._builders, self._engines.build, job)
+        except asyncio.CancelledError as error:  # the builders were shut down before it was its turn
+            self._engines.forget(job)
+            raise Cancelled("the appliance is stopping") from error
+        except ApplianceError:
+            raise
+        except Exception as error:
+            logger.exception("building the engine of %s version %s failed", available.name, available.version)
+            raise Failed(f"building its engine failed: {type(error).__name__}: {error}") from error
 
     def cancel_build(self, available: AvailableVersion) -> None:
         """End the build of an engine that nobody wants any more, or keep it from beginning."""
@@ -124,7 +138,9 @@ class VersionLoader:
                 available, self._loop, gpu_uuid=self._engines.gpu_uuid, device_lost=self._device_lost, **how
             )
         except BaseException as error:
-            self._source.load_finished(available, str(error) or type(error).__name__)
+            # After a lost device the process ends: the attempt stays written down as one that ended it.
+            if not (isinstance(error, Failed) and error.device_lost):
+                self._source.load_finished(available, str(error) or type(error).__name__)
             raise
         finally:
             del self._loading[available.name, available.version]

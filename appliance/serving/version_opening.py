@@ -6,7 +6,7 @@ from appliance.backends.table import backend_name, open_backend
 from appliance.errors import ApplianceError, InvalidInput
 from appliance.model.config import InstanceGroup, InstanceKind
 from appliance.model.config_completion import ServedModel, complete_config, served_model
-from appliance.model.execution import ExecutionPath
+from appliance.model.execution import ExecutionPath, ExecutionPolicy
 from appliance.registry.source import AvailableVersion
 from appliance.serving.package_file import read_package_file
 
@@ -24,7 +24,9 @@ def open_version(
     backend = open_backend(name)
     groups = _groups(available.config.instance_group, path)
     config = available.config.model_copy(update={"instance_group": groups})
-    request = LoadRequest(available.model_file, config, groups, config.execution.policy, engine, gpu_uuid)
+    # A path that was chosen is meant: the runtime must not fall back by itself and pass for it.
+    policy = config.execution.policy if path is None else ExecutionPolicy.REQUIRE
+    request = LoadRequest(available.model_file, config, groups, policy, engine, gpu_uuid)
     model = backend.load(request)
     try:
         complete = complete_config(

@@ -56,3 +56,26 @@ def test_only_a_lost_device_is_reported_and_the_batch_fails_either_way(code, los
     assert isinstance(request.error, Failed)
     assert [error.device_lost for error in told] == ([True] if lost else [])
     assert instance.closed
+
+
+def test_a_device_that_is_lost_while_warming_up_is_reported_too():
+    told = []
+    batcher = DynamicBatcher(BatchingPolicy.from_config(ModelConfig(max_batch_size=4)), lambda request, error: None)
+    warm_up = [InferenceRequest({"x": np.ones((1, 2), np.float32)}, ("y",), 1, None)]
+
+    worker = InstanceWorker(
+        "gpu_0",
+        lambda: FailingInstance(ILLEGAL_ADDRESS),
+        warm_up,
+        None,
+        batcher,
+        ModelStatistics(),
+        lambda requests: None,
+        told.append,
+        batched=True,
+    )
+
+    with pytest.raises(CudaError):
+        worker.ready.result(10)
+    assert worker.join(10)
+    assert [error.device_lost for error in told] == [True]

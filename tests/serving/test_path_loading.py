@@ -14,10 +14,12 @@ from appliance.backends.engine_file import EngineFile, EngineRefused
 from appliance.backends.probe import probe
 from appliance.backends.tensorrt.build_request import BuildProgress
 from appliance.errors import Failed
+from appliance.model.config_text import config_from_toml
 from appliance.model.execution import ExecutionPath
 from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.registry.directory_source import DirectorySource
+from appliance.serving import engine_works
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.loaded_model import ENGINE_MISSING
 from appliance.serving.model_manager import ModelManager
@@ -136,7 +138,7 @@ def test_a_model_that_may_run_on_nothing_else_is_loading_while_its_engine_is_bui
             load_threads=1,
             load_attempts=2,
         )
-        reconciling = asyncio.create_task(manager.reconcile())
+        reconciling = asyncio.create_task(manager.reconcile(engines=True))
         await until(workshop.begun.is_set)
         await until(lambda: manager.table.is_ready("other", ""))  # though there is one loader thread only
         state = row(manager)[0].state
@@ -161,7 +163,7 @@ def test_a_stop_ends_the_build(models, execution):
             load_threads=2,
             load_attempts=2,
         )
-        reconciling = asyncio.create_task(manager.reconcile())
+        reconciling = asyncio.create_task(manager.reconcile(engines=True))
         await until(workshop.begun.is_set)
         await asyncio.wait_for(manager.close(), 10)
         await asyncio.wait_for(asyncio.gather(reconciling, return_exceptions=True), 10)
@@ -209,16 +211,16 @@ def test_a_build_that_a_model_needs_holds_up_nobody(models):
 
     async def scenario():
         manager = ModelManager(DirectorySource(models.root), works, load_threads=1, load_attempts=2)
-        starting = asyncio.create_task(manager.reconcile())
+        starting = asyncio.create_task(manager.reconcile(engines=True))
         await until(workshop.begun.is_set)
         models.reference("late")
-        again = asyncio.create_task(manager.reconcile())
-        await until(lambda: manager.table.is_ready("late", ""))
+        await asyncio.wait_for(manager.reconcile(), 10)  # as `models activate` does
+        assert manager.table.is_ready("late", "")
         await asyncio.wait_for(manager.load(ModelName("late")), 10)
         await asyncio.wait_for(manager.unload(ModelName("late")), 10)
         waiting = row(manager)[0].state
         await asyncio.wait_for(manager.unload(MLP), 10)
-        await asyncio.wait_for(asyncio.gather(starting, again), 10)
+        await asyncio.wait_for(starting, 10)
         entry, reason = row(manager)
         await until(lambda: not manager.engines.builds())
         await manager.close()
@@ -303,3 +305,91 @@ def test_an_engine_that_tensorrt_refuses_is_removed_and_built_again(models):
     assert workshop.discarded == ["TensorRT cannot load the engine: version mismatch"]
     assert path is ExecutionPath.CPU
     assert passed_over == {ExecutionPath.TENSORRT: ENGINE_MISSING}
+
+
+def test_what_nobody_expected_of_a_build_is_a_reason_and_not_a_model_that_loads_for_ever(models):
+    class Broken(Workshop):
+        def build(self, available, report, advance, cancelled):
+            raise FileNotFoundError("a file of the model went away")
+
+    write_package(models, '["tensorrt"]')
+    works = EngineWorks(Broken(), lambda cancelled: WITH_GPU)
+
+    async def scenario():
+        manager = ModelManager(DirectorySource(models.root), works, load_threads=1, load_attempts=2)
+        await asyncio.wait_for(manager.reconcile(engines=True), 10)
+        entry, reason = row(manager)
+        await asyncio.wait_for(manager.close(), 10)
+        return entry.state, reason
+
+    state, reason = asyncio.run(scenario())
+
+    assert state is ModelState.UNAVAILABLE
+    assert reason == "building its engine failed: FileNotFoundError: a file of the model went away"
+
+
+def test_every_build_that_waits_is_shown_and_none_is_built_after_its_model_was_let_go(models):
+    workshop = Workshop()
+    names = [f"m{number}" for number in range(12)]
+    for name in names:
+        (models.root / name / "1").mkdir(parents=True)
+        write_mlp(models.root / name / "1" / "model.onnx", (4, 2))
+        (models.root / name / "model.toml").write_text('max_batch_size = 8\nexecution = ["tensorrt"]\n')
+
+    async def scenario(manager):
+        await until(lambda: len(manager.engines.builds()) == len(names))
+        for name in names:
+            await manager.unload(ModelName(name))
+        await until(lambda: not manager.engines.builds())
+        return {entry.state for _, entry, _ in manager.table.rows()}
+
+    assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU)) == {ModelState.UNAVAILABLE}
+
+
+def test_a_load_that_fails_while_an_engine_is_built_says_so(models):
+    workshop = Workshop()
+    write_package(models, '["tensorrt", "cpu"]')
+
+    async def scenario(manager):
+        await until(workshop.begun.is_set)
+        wrong = config_from_toml('input = [{ name = "INPUT0", dims = [77] }]\nexecution = ["cpu"]', "test")
+        with pytest.raises(Failed, match=r"failed to load 'mlp', .*it cannot run on cpu: .*dims \[77\]"):
+            await manager.load(MLP, wrong)
+        needs_engine = config_from_toml('execution = ["tensorrt"]', "test")
+        loading = asyncio.create_task(manager.load(MLP, needs_engine))
+        await until(lambda: manager.table.entries[MLP].versions[1].waits_for_engine)
+        workshop.released.set()
+        with pytest.raises(Failed, match="the builder refuses it"):
+            await loading
+        return await manager.table.lookup("mlp", "").infer(mlp_request())
+
+    assert serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU))
+
+
+def test_a_preferred_path_is_not_the_cpu_under_another_name(models):
+    """ONNX Runtime would go to the CPU by itself, and the paths after it would never be tried."""
+    if next(path for path in probe().paths if path.path == "cuda").usable:
+        pytest.skip("this machine has a GPU")
+    workshop = Workshop()
+    write_package(models, '{ prefer = ["cuda", "tensorrt"] }')
+
+    async def scenario(manager):
+        model = manager.table.lookup("mlp", "")
+        return model.path, list(model.passed_over), workshop.asked
+
+    found = serve(models, scenario, EngineWorks(workshop, lambda cancelled: WITH_GPU))
+
+    assert found == (ExecutionPath.CPU, [ExecutionPath.CUDA, ExecutionPath.TENSORRT], 1)
+
+
+def test_what_the_probe_found_broken_is_asked_again_later(models, monkeypatch):
+    monkeypatch.setattr(engine_works, "_ASK_AGAIN_S", 0.0)
+    reports = [WITHOUT_GPU, WITH_GPU, WITHOUT_GPU]
+    works = EngineWorks(Workshop(), lambda cancelled: reports.pop(0))
+
+    with pytest.raises(Failed):
+        works.require_usable(ExecutionPath.TENSORRT)
+    works.require_usable(ExecutionPath.TENSORRT)
+    works.require_usable(ExecutionPath.CUDA)
+
+    assert reports == [WITHOUT_GPU]
