@@ -51,6 +51,28 @@ def test_an_engine_is_built_with_progress_that_only_grows(tmp_path):
     assert any(progress.phase == "Building engine" for progress in seen)
 
 
+def test_the_peak_is_that_of_the_build_however_large_the_one_who_asks_is(tmp_path):
+    asking = f"""
+import threading
+from pathlib import Path
+from appliance.backends.tensorrt.engine_builder import build_engine
+from appliance.backends.tensorrt.flavour import choose_flavour
+from tests.backends.tensorrt.test_engine_builder import DIGITS_REQUEST
+held = bytes([1]) * (1 << 30)
+target = Path({str(tmp_path / "engine")!r})
+print(build_engine(choose_flavour(), DIGITS_REQUEST, target, lambda _: None, threading.Event()).peak_bytes)
+"""
+    said = subprocess.run([sys.executable, "-c", asking], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+
+    assert 50_000_000 < int(said.stdout) < 1 << 30
+
+
+def test_the_shipped_classifier_of_tables_is_built(tmp_path):
+    table = ROOT / "models" / "breast-cancer" / "1" / "model.onnx"
+
+    assert build(BuildRequest(table, (), 64, "8.9"), tmp_path / "engine").layers >= 1
+
+
 def test_the_same_request_gives_the_same_bytes(tmp_path):
     assert build(DIGITS_REQUEST, tmp_path / "one").digest == build(DIGITS_REQUEST, tmp_path / "two").digest
 
