@@ -64,6 +64,8 @@ def main() -> None:
         reporter.say(outcome="memory")
     except Refused as refused:
         reporter.say(outcome="refused", reason=str(refused))
+    except UnicodeDecodeError:  # raised by TensorRT's bindings, for names as they stand in the file
+        reporter.say(outcome="refused", reason="a name in it is not UTF-8")
     except ApplianceError as error:
         outcome = "invalid" if error.kind is ErrorKind.INVALID else "failed"
         reporter.say(outcome=outcome, reason=error.message, hint=error.hint)

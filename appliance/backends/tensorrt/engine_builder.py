@@ -24,7 +24,7 @@ from appliance.backends.isolated_python import isolated_command
 from appliance.backends.tensorrt.build_ending import EndedFor, Ending, judge
 from appliance.backends.tensorrt.build_request import GIBIBYTE, BuildProgress, BuildRequest, BuildResult
 from appliance.backends.tensorrt.flavour import Flavour
-from appliance.errors import Failed
+from appliance.errors import Failed, InvalidInput
 
 Advance = Callable[[BuildProgress], None]
 
@@ -41,9 +41,11 @@ def build_engine(
 ) -> BuildResult:
     """Build the engine and write it to `target`, whole or not at all. Blocks, for minutes if need be.
 
-    Raises InvalidInput if TensorRT refuses the model or the profiles, Cancelled, Failed if the build needs more than
-    it may (memory, time, disk) or crashes; then nothing is left.
+    Raises InvalidInput if the model is not there or TensorRT refuses it or its profiles, Cancelled, Failed if the
+    build needs more than it may (memory, time, disk) or crashes; then nothing is left.
     """
+    if not request.model_file.is_file():
+        raise InvalidInput(f"{request.model_file} is not there", hint="check the name of the file: ls")
     part = target.with_name(target.name + ".part")
     started_s = time.monotonic()
     try:
@@ -52,16 +54,22 @@ def build_engine(
         answer = ending.answer
         if answer.get("outcome") != "built":
             raise judge(ending, flavour, request)
+        _give_name(part, target)
+    finally:
+        with contextlib.suppress(OSError):  # what stays is never taken for an engine
+            part.unlink()
+    return BuildResult(
+        answer["size"], answer["digest"], time.monotonic() - started_s, answer["peak_bytes"], answer["layers"]
+    )
+
+
+def _give_name(part: Path, target: Path) -> None:
+    try:
         part.rename(target)
     except OSError as error:
         raise Failed(
             f"the engine cannot be written to {target}: {error.strerror}", hint="look at the disk: df"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return BuildResult(
-        answer["size"], answer["digest"], time.monotonic() - started_s, answer["peak_bytes"], answer["layers"]
-    )
 
 
 class _Child:
@@ -90,15 +98,19 @@ class _Child:
             "part": os.fspath(part.absolute()),
         }
         command = isolated_command("appliance.backends.tensorrt.build_child", json.dumps(task))
-        self._process = subprocess.Popen(
-            command,
-            cwd=request.model_file.absolute().parent,
-            env={**_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": request.gpu_uuid},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd=request.model_file.absolute().parent,
+                env={**_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": request.gpu_uuid},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"the process that builds the engine cannot be started: {error.strerror}"
+            raise Failed(message, hint="what this box can run: appliance doctor") from error
 
     def __enter__(self) -> Self:
         return self

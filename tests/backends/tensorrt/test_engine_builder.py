@@ -215,6 +215,18 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
         build(BuildRequest(tmp_path / "noise.onnx", (), 1, "8.9"), tmp_path / "engine")
 
 
+@pytest.mark.parametrize("name", [b"pixel_values", b"quantise"], ids=["of an input", "of a node that is refused"])
+def test_a_name_that_is_no_text_is_the_fault_of_the_file(tmp_path, name):
+    source = DIGITS if name == b"pixel_values" else write_dynamically_quantised(tmp_path / "odd.onnx")
+    good = source.read_bytes()
+    assert name in good
+    (tmp_path / "odd.onnx").write_bytes(good.replace(name, name[:-1] + b"\x80"))
+
+    with pytest.raises(InvalidInput, match=r"refuses odd\.onnx: a name in it is not UTF-8"):
+        build(BuildRequest(tmp_path / "odd.onnx", (), 8, "8.9"), tmp_path / "engine")
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.onnx"]
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(small_disk, deep):
     with pytest.raises(Failed, match="No space left on device") as refused:
         build(BuildRequest(deep, (), 8, "8.9"), small_disk / "engine")
@@ -226,6 +238,38 @@ def test_a_full_disk_is_said_and_leaves_nothing(small_disk, deep):
 def test_a_place_that_is_not_there_is_said(tmp_path):
     with pytest.raises(Failed, match="No such file"):
         build(DIGITS_REQUEST, tmp_path / "missing" / "engine")
+
+
+@pytest.mark.parametrize("taken", ["engine", "engine.part"])
+def test_a_place_that_is_taken_by_a_directory_is_said_and_the_directory_stays(tmp_path, taken):
+    (tmp_path / taken).mkdir()
+
+    with pytest.raises(Failed, match=r"cannot be written.*Is a directory"):
+        build(DIGITS_REQUEST, tmp_path / "engine")
+    assert list(tmp_path.iterdir()) == [tmp_path / taken]
+
+
+def test_a_place_beneath_a_file_is_said(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(Failed, match=r"cannot be written.*Not a directory"):
+        build(DIGITS_REQUEST, tmp_path / "file" / "engine")
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "gone/model.onnx"])
+def test_a_model_that_is_not_there_is_said_and_not_blamed_on_the_disk(tmp_path, missing):
+    with pytest.raises(InvalidInput, match=rf"{missing} is not there"):
+        build(replace(DIGITS_REQUEST, model_file=tmp_path / missing), tmp_path / "engine")
+
+
+def test_what_the_one_who_listens_raises_reaches_him_and_nothing_is_left(tmp_path):
+    def advance(progress):
+        raise BrokenPipeError(progress.phase)
+
+    with pytest.raises(BrokenPipeError):
+        build(DIGITS_REQUEST, tmp_path / "engine", advance)
+    assert list(tmp_path.iterdir()) == []
+    assert children_that_build() == []
 
 
 def test_a_flavour_that_cannot_be_imported_is_said_with_the_remedy(tmp_path):
