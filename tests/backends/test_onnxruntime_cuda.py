@@ -83,6 +83,11 @@ def test_a_gpu_number_that_does_not_exist_is_the_configurations_fault(two_gpus):
         place(InstanceGroup(kind=InstanceKind.AUTO, gpus=(5,)), request(), [CUDA, CPU], lambda: two_gpus)
 
 
+def test_fp32_is_fp32_unless_the_package_says_otherwise():
+    assert dict(cuda_options(request().config))["use_tf32"] == "0"
+    assert dict(cuda_options(request(allow_tf32="1").config))["use_tf32"] == "1"
+
+
 def test_memory_limit_and_convolution_search_come_from_the_package():
     config = request(gpu_memory_limit_bytes="1000000", cudnn_conv_algo_search="exhaustive").config
 
@@ -90,6 +95,7 @@ def test_memory_limit_and_convolution_search_come_from_the_package():
         "arena_extend_strategy": "kSameAsRequested",
         "gpu_mem_limit": "1000000",
         "cudnn_conv_algo_search": "EXHAUSTIVE",
+        "use_tf32": "0",
     }
 
 
