@@ -130,6 +130,36 @@ class StateLayout:
         return self.root / "staging"
 
     @property
+    def partial_blobs(self) -> Path:
+        """Content on its way from a medium, kept so that a staging that was cut off goes on where it stopped."""
+        return self.blobs / "partial"
+
+    @property
+    def quarantine(self) -> Path:
+        """Content that rotted: kept to be looked at, never served."""
+        return self.root / "quarantine"
+
+    @property
+    def device(self) -> Path:
+        """Who this box is: identity.json, the first root of trust, the key that signs receipts."""
+        return self.root / "device"
+
+    @property
+    def trust(self) -> Path:
+        """What was verified last: generations of TUF metadata and the version floors."""
+        return self.root / "trust"
+
+    @property
+    def updates(self) -> Path:
+        """The open update's journal, the clock's floor, and the site's signed settings."""
+        return self.root / "updates"
+
+    @property
+    def audit(self) -> Path:
+        """The hash-chained log and its head."""
+        return self.root / "audit"
+
+    @property
     def engines(self) -> Path:
         """TensorRT engines: derived from models for this box, deletable."""
         cache = SYSTEM_CACHE_DIRECTORY if self.root == SYSTEM_STATE_DIRECTORY else self.root / "cache"
@@ -154,7 +184,7 @@ class StateLayout:
 
     @property
     def lock(self) -> Path:
-        """Held by the daemon that serves this state directory."""
+        """Held by the daemon that serves this state directory, or by what works in its place."""
         return self.runtime / "daemon.lock"
 
 
