@@ -1,7 +1,7 @@
 """Operator settings: read once from TOML, environment and command line, validated, frozen, passed down by slice.
 
 This is the only module that reads the environment. Order of precedence: command line, environment
-(`APPLIANCE_<TABLE>_<FIELD>`), file, defaults.
+(`APPLIANCE_<TABLE>_<FIELD>`), file, the site's signed settings, defaults.
 """
 
 import os
@@ -19,6 +19,8 @@ SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
 SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
 SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
+SITE_SETTINGS_FILE = "site.toml"  # in the state directory's `updates/`: what a signed bundle brought
+_NOT_FOR_SITES = ("state_directory", "runtime_directory", "models_directory")  # where things lie is the box's own
 INT32_MAX = 2**31 - 1
 LARGEST_PORT = 65535
 
@@ -216,16 +218,30 @@ def load_settings(
     document = _read_file(file)
     _merge(document, _from_environment(environment))
     _merge(document, dict(overrides or {}))
+    layout = StateLayout(Path(document.get("state_directory") or default_state_directory()))
+    document = _over_site_settings(layout.updates / SITE_SETTINGS_FILE, document)
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        where = file or "settings"
         raise InvalidInput(
-            f"{where}: {field}: {first['msg'].removeprefix('Value error, ')}",
+            f"{file or 'settings'}: {_first_problem(error)}",
             hint="all settings and their defaults: appliance serve --help, README section 'Settings'",
         ) from error
+
+
+def check_site_settings(data: bytes, where: str) -> None:
+    """Check settings that a bundle brings: by themselves they must be valid. Raises InvalidInput."""
+    try:
+        document = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{where} is not valid TOML: {error}") from error
+    for name in _NOT_FOR_SITES:
+        if name in document:
+            raise InvalidInput(f"{where}: {name} is not for a site to say")
+    try:
+        Settings.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(f"{where}: {_first_problem(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +283,26 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         raise InvalidInput(f"settings file {path} cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _over_site_settings(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """Lay what the box itself says over what its site says. The site's were checked when they came."""
+    try:
+        site = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return document
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"the site's settings {path} cannot be read: {error}",
+            hint="bring them again: appliance update apply MEDIUM",
+        ) from error
+    _merge(site, document)
+    return site
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -223,8 +223,8 @@ def _open(layout: StateLayout) -> Iterator["ModelRegistry"]:
 
 
 def _add(registry: "ModelRegistry", directory: Path, settings: Settings) -> list["RegisteredVersion"]:
-    from appliance.cli.trial_check import trial_check  # noqa: PLC0415
     from appliance.registry.package import read_package  # noqa: PLC0415
+    from appliance.updates.trial_check import trial_check  # noqa: PLC0415
 
     package = read_package(directory)
     with progress() as advance:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61ppliance_admin.proto\x12\x12\x61ppliance.admin.v1\"\x0f\n\rStatusRequest\"\x88\x03\n\x0eStatusResponse\x12\x17\n\x0fproduct_version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x19\n\x11start_time_unix_s\x18\x03 \x01(\x03\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\r\n\x05state\x18\x05 \x01(\t\x12\x11\n\tlisteners\x18\x06 \x03(\t\x12\x11\n\ttransport\x18\x07 \x01(\t\x12\x35\n\x0cmodel_source\x18\x08 \x01(\x0b\x32\x1f.appliance.admin.v1.ModelSource\x12\x11\n\trss_bytes\x18\t \x01(\x04\x12/\n\x06models\x18\n \x03(\x0b\x32\x1f.appliance.admin.v1.ModelStatus\x12\x42\n\x08settings\x18\x0b \x03(\x0b\x32\x30.appliance.admin.v1.StatusResponse.SettingsEntry\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x0bModelSource\x12\x17\n\rregistry_path\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x64irectory_path\x18\x02 \x01(\tH\x00\x12\x0e\n\x06sealed\x18\x03 \x01(\x08\x42\x08\n\x06source\"\x8a\x04\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x17\n\x0f\x65xecution_asked\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x11\n\tinstances\x18\n \x01(\r\x12\x30\n\x06memory\x18\x0b \x03(\x0b\x32 .appliance.admin.v1.DeviceMemory\x12\x17\n\x0finference_count\x18\x0c \x01(\x04\x12\x17\n\x0f\x65xecution_count\x18\r \x01(\x04\x12\x15\n\rfailure_count\x18\x0e \x01(\x04\x12\x1e\n\x16last_inference_unix_ms\x18\x0f \x01(\x04\x12\x13\n\x0bqueue_depth\x18\x10 \x01(\r\x12\x17\n\x0fload_duration_s\x18\x11 \x01(\x01\x12\x16\n\x0e\x65xecution_path\x18\x12 \x01(\t\x12\x37\n\x0bpassed_over\x18\x13 \x03(\x0b\x32\".appliance.admin.v1.PassedOverPath\x12\x35\n\x0c\x65ngine_build\x18\x14 \x01(\x0b\x32\x1f.appliance.admin.v1.EngineBuild\".\n\x0ePassedOverPath\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x0b\x45ngineBuild\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x11\n\telapsed_s\x18\x03 \x01(\x01\"C\n\x0c\x44\x65viceMemory\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\r\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"%\n\x10ReconcileRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"U\n\x11ReconcileResponse\x12\x0f\n\x07settled\x18\x01 \x01(\x08\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.appliance.admin.v1.ModelStatus\"\x17\n\x15ReloadSettingsRequest\"@\n\x16ReloadSettingsResponse\x12\x0f\n\x07\x61pplied\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t\"9\n\x18\x43\x61ncelEngineBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\".\n\x19\x43\x61ncelEngineBuildResponse\x12\x11\n\tcancelled\x18\x01 \x01(\r2\x96\x03\n\x0e\x41pplianceAdmin\x12O\n\x06Status\x12!.appliance.admin.v1.StatusRequest\x1a\".appliance.admin.v1.StatusResponse\x12X\n\tReconcile\x12$.appliance.admin.v1.ReconcileRequest\x1a%.appliance.admin.v1.ReconcileResponse\x12g\n\x0eReloadSettings\x12).appliance.admin.v1.ReloadSettingsRequest\x1a*.appliance.admin.v1.ReloadSettingsResponse\x12p\n\x11\x43\x61ncelEngineBuild\x12,.appliance.admin.v1.CancelEngineBuildRequest\x1a-.appliance.admin.v1.CancelEngineBuildResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61ppliance_admin.proto\x12\x12\x61ppliance.admin.v1\"\x0f\n\rStatusRequest\"\xee\x03\n\x0eStatusResponse\x12\x17\n\x0fproduct_version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x19\n\x11start_time_unix_s\x18\x03 \x01(\x03\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\r\n\x05state\x18\x05 \x01(\t\x12\x11\n\tlisteners\x18\x06 \x03(\t\x12\x11\n\ttransport\x18\x07 \x01(\t\x12\x35\n\x0cmodel_source\x18\x08 \x01(\x0b\x32\x1f.appliance.admin.v1.ModelSource\x12\x11\n\trss_bytes\x18\t \x01(\x04\x12/\n\x06models\x18\n \x03(\x0b\x32\x1f.appliance.admin.v1.ModelStatus\x12\x42\n\x08settings\x18\x0b \x03(\x0b\x32\x30.appliance.admin.v1.StatusResponse.SettingsEntry\x12\x30\n\x06\x64\x65vice\x18\x0c \x01(\x0b\x32 .appliance.admin.v1.DeviceStatus\x12\x32\n\x06update\x18\r \x01(\x0b\x32\".appliance.admin.v1.UpdateProgress\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd0\x01\n\x0c\x44\x65viceStatus\x12\x0e\n\x06serial\x18\x01 \x01(\t\x12\x10\n\x08hardware\x18\x02 \x01(\t\x12\x0c\n\x04site\x18\x03 \x01(\t\x12\x0e\n\x06groups\x18\x04 \x03(\t\x12\x14\n\x0croot_version\x18\x05 \x01(\r\x12\x18\n\x10root_fingerprint\x18\x06 \x01(\t\x12\x14\n\x0croot_key_ids\x18\x07 \x03(\t\x12\x13\n\x0breceipt_key\x18\x08 \x01(\t\x12\x12\n\nticket_seq\x18\t \x01(\x04\x12\x11\n\tticket_id\x18\n \x01(\t\"Z\n\x0bModelSource\x12\x17\n\rregistry_path\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x64irectory_path\x18\x02 \x01(\tH\x00\x12\x0e\n\x06sealed\x18\x03 \x01(\x08\x42\x08\n\x06source\"\x8a\x04\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x17\n\x0f\x65xecution_asked\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x11\n\tinstances\x18\n \x01(\r\x12\x30\n\x06memory\x18\x0b \x03(\x0b\x32 .appliance.admin.v1.DeviceMemory\x12\x17\n\x0finference_count\x18\x0c \x01(\x04\x12\x17\n\x0f\x65xecution_count\x18\r \x01(\x04\x12\x15\n\rfailure_count\x18\x0e \x01(\x04\x12\x1e\n\x16last_inference_unix_ms\x18\x0f \x01(\x04\x12\x13\n\x0bqueue_depth\x18\x10 \x01(\r\x12\x17\n\x0fload_duration_s\x18\x11 \x01(\x01\x12\x16\n\x0e\x65xecution_path\x18\x12 \x01(\t\x12\x37\n\x0bpassed_over\x18\x13 \x03(\x0b\x32\".appliance.admin.v1.PassedOverPath\x12\x35\n\x0c\x65ngine_build\x18\x14 \x01(\x0b\x32\x1f.appliance.admin.v1.EngineBuild\".\n\x0ePassedOverPath\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x0b\x45ngineBuild\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x11\n\telapsed_s\x18\x03 \x01(\x01\"C\n\x0c\x44\x65viceMemory\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\r\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"%\n\x10ReconcileRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"U\n\x11ReconcileResponse\x12\x0f\n\x07settled\x18\x01 \x01(\x08\x12/\n\x06models\x18\x02 \x03(\x0b\x32\x1f.appliance.admin.v1.ModelStatus\"\x17\n\x15ReloadSettingsRequest\"@\n\x16ReloadSettingsResponse\x12\x0f\n\x07\x61pplied\x18\x01 \x03(\t\x12\x15\n\rneeds_restart\x18\x02 \x03(\t\"9\n\x18\x43\x61ncelEngineBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\".\n\x19\x43\x61ncelEngineBuildResponse\x12\x11\n\tcancelled\x18\x01 \x01(\r\"Y\n\x12\x41pplyUpdateRequest\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\x15\n\rallow_expired\x18\x03 \x01(\x08\x12\r\n\x05retry\x18\x04 \x01(\x08\"\x17\n\x15RollBackUpdateRequest\"`\n\x0bUpdateEvent\x12\x36\n\x08progress\x18\x01 \x01(\x0b\x32\".appliance.admin.v1.UpdateProgressH\x00\x12\x10\n\x06result\x18\x02 \x01(\tH\x00\x42\x07\n\x05\x65vent\"I\n\x0eUpdateProgress\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\x32\xd0\x04\n\x0e\x41pplianceAdmin\x12O\n\x06Status\x12!.appliance.admin.v1.StatusRequest\x1a\".appliance.admin.v1.StatusResponse\x12X\n\tReconcile\x12$.appliance.admin.v1.ReconcileRequest\x1a%.appliance.admin.v1.ReconcileResponse\x12g\n\x0eReloadSettings\x12).appliance.admin.v1.ReloadSettingsRequest\x1a*.appliance.admin.v1.ReloadSettingsResponse\x12p\n\x11\x43\x61ncelEngineBuild\x12,.appliance.admin.v1.CancelEngineBuildRequest\x1a-.appliance.admin.v1.CancelEngineBuildResponse\x12X\n\x0b\x41pplyUpdate\x12&.appliance.admin.v1.ApplyUpdateRequest\x1a\x1f.appliance.admin.v1.UpdateEvent0\x01\x12^\n\x0eRollBackUpdate\x12).appliance.admin.v1.RollBackUpdateRequest\x1a\x1f.appliance.admin.v1.UpdateEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=45
   _globals['_STATUSREQUEST']._serialized_end=60
   _globals['_STATUSRESPONSE']._serialized_start=63
-  _globals['_STATUSRESPONSE']._serialized_end=455
-  _globals['_STATUSRESPONSE_SETTINGSENTRY']._serialized_start=408
-  _globals['_STATUSRESPONSE_SETTINGSENTRY']._serialized_end=455
-  _globals['_MODELSOURCE']._serialized_start=457
-  _globals['_MODELSOURCE']._serialized_end=547
-  _globals['_MODELSTATUS']._serialized_start=550
-  _globals['_MODELSTATUS']._serialized_end=1072
-  _globals['_PASSEDOVERPATH']._serialized_start=1074
-  _globals['_PASSEDOVERPATH']._serialized_end=1120
-  _globals['_ENGINEBUILD']._serialized_start=1122
-  _globals['_ENGINEBUILD']._serialized_end=1187
-  _globals['_DEVICEMEMORY']._serialized_start=1189
-  _globals['_DEVICEMEMORY']._serialized_end=1256
-  _globals['_RECONCILEREQUEST']._serialized_start=1258
-  _globals['_RECONCILEREQUEST']._serialized_end=1295
-  _globals['_RECONCILERESPONSE']._serialized_start=1297
-  _globals['_RECONCILERESPONSE']._serialized_end=1382
-  _globals['_RELOADSETTINGSREQUEST']._serialized_start=1384
-  _globals['_RELOADSETTINGSREQUEST']._serialized_end=1407
-  _globals['_RELOADSETTINGSRESPONSE']._serialized_start=1409
-  _globals['_RELOADSETTINGSRESPONSE']._serialized_end=1473
-  _globals['_CANCELENGINEBUILDREQUEST']._serialized_start=1475
-  _globals['_CANCELENGINEBUILDREQUEST']._serialized_end=1532
-  _globals['_CANCELENGINEBUILDRESPONSE']._serialized_start=1534
-  _globals['_CANCELENGINEBUILDRESPONSE']._serialized_end=1580
-  _globals['_APPLIANCEADMIN']._serialized_start=1583
-  _globals['_APPLIANCEADMIN']._serialized_end=1989
+  _globals['_STATUSRESPONSE']._serialized_end=557
+  _globals['_STATUSRESPONSE_SETTINGSENTRY']._serialized_start=510
+  _globals['_STATUSRESPONSE_SETTINGSENTRY']._serialized_end=557
+  _globals['_DEVICESTATUS']._serialized_start=560
+  _globals['_DEVICESTATUS']._serialized_end=768
+  _globals['_MODELSOURCE']._serialized_start=770
+  _globals['_MODELSOURCE']._serialized_end=860
+  _globals['_MODELSTATUS']._serialized_start=863
+  _globals['_MODELSTATUS']._serialized_end=1385
+  _globals['_PASSEDOVERPATH']._serialized_start=1387
+  _globals['_PASSEDOVERPATH']._serialized_end=1433
+  _globals['_ENGINEBUILD']._serialized_start=1435
+  _globals['_ENGINEBUILD']._serialized_end=1500
+  _globals['_DEVICEMEMORY']._serialized_start=1502
+  _globals['_DEVICEMEMORY']._serialized_end=1569
+  _globals['_RECONCILEREQUEST']._serialized_start=1571
+  _globals['_RECONCILEREQUEST']._serialized_end=1608
+  _globals['_RECONCILERESPONSE']._serialized_start=1610
+  _globals['_RECONCILERESPONSE']._serialized_end=1695
+  _globals['_RELOADSETTINGSREQUEST']._serialized_start=1697
+  _globals['_RELOADSETTINGSREQUEST']._serialized_end=1720
+  _globals['_RELOADSETTINGSRESPONSE']._serialized_start=1722
+  _globals['_RELOADSETTINGSRESPONSE']._serialized_end=1786
+  _globals['_CANCELENGINEBUILDREQUEST']._serialized_start=1788
+  _globals['_CANCELENGINEBUILDREQUEST']._serialized_end=1845
+  _globals['_CANCELENGINEBUILDRESPONSE']._serialized_start=1847
+  _globals['_CANCELENGINEBUILDRESPONSE']._serialized_end=1893
+  _globals['_APPLYUPDATEREQUEST']._serialized_start=1895
+  _globals['_APPLYUPDATEREQUEST']._serialized_end=1984
+  _globals['_ROLLBACKUPDATEREQUEST']._serialized_start=1986
+  _globals['_ROLLBACKUPDATEREQUEST']._serialized_end=2009
+  _globals['_UPDATEEVENT']._serialized_start=2011
+  _globals['_UPDATEEVENT']._serialized_end=2107
+  _globals['_UPDATEPROGRESS']._serialized_start=2109
+  _globals['_UPDATEPROGRESS']._serialized_end=2182
+  _globals['_APPLIANCEADMIN']._serialized_start=2185
+  _globals['_APPLIANCEADMIN']._serialized_end=2777
 # @@protoc_insertion_point(module_scope)

@@ -13,7 +13,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings")
+    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings", "device", "update")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,8 @@ class StatusResponse(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
     product_version: str
     pid: int
     start_time_unix_s: int
@@ -43,7 +45,33 @@ class StatusResponse(_message.Message):
     rss_bytes: int
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
     settings: _containers.ScalarMap[str, str]
-    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    device: DeviceStatus
+    update: UpdateProgress
+    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ...) -> None: ...
+
+class DeviceStatus(_message.Message):
+    __slots__ = ("serial", "hardware", "site", "groups", "root_version", "root_fingerprint", "root_key_ids", "receipt_key", "ticket_seq", "ticket_id")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    HARDWARE_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROOT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    ROOT_KEY_IDS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_KEY_FIELD_NUMBER: _ClassVar[int]
+    TICKET_SEQ_FIELD_NUMBER: _ClassVar[int]
+    TICKET_ID_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    hardware: str
+    site: str
+    groups: _containers.RepeatedScalarFieldContainer[str]
+    root_version: int
+    root_fingerprint: str
+    root_key_ids: _containers.RepeatedScalarFieldContainer[str]
+    receipt_key: str
+    ticket_seq: int
+    ticket_id: str
+    def __init__(self, serial: _Optional[str] = ..., hardware: _Optional[str] = ..., site: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., root_version: _Optional[int] = ..., root_fingerprint: _Optional[str] = ..., root_key_ids: _Optional[_Iterable[str]] = ..., receipt_key: _Optional[str] = ..., ticket_seq: _Optional[int] = ..., ticket_id: _Optional[str] = ...) -> None: ...
 
 class ModelSource(_message.Message):
     __slots__ = ("registry_path", "directory_path", "sealed")
@@ -166,3 +194,39 @@ class CancelEngineBuildResponse(_message.Message):
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     cancelled: int
     def __init__(self, cancelled: _Optional[int] = ...) -> None: ...
+
+class ApplyUpdateRequest(_message.Message):
+    __slots__ = ("place", "bundle", "allow_expired", "retry")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
+    place: str
+    bundle: str
+    allow_expired: bool
+    retry: bool
+    def __init__(self, place: _Optional[str] = ..., bundle: _Optional[str] = ..., allow_expired: _Optional[bool] = ..., retry: _Optional[bool] = ...) -> None: ...
+
+class RollBackUpdateRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UpdateEvent(_message.Message):
+    __slots__ = ("progress", "result")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    progress: UpdateProgress
+    result: str
+    def __init__(self, progress: _Optional[_Union[UpdateProgress, _Mapping]] = ..., result: _Optional[str] = ...) -> None: ...
+
+class UpdateProgress(_message.Message):
+    __slots__ = ("step", "what", "done", "total")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    what: str
+    done: int
+    total: int
+    def __init__(self, step: _Optional[str] = ..., what: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...

@@ -1,4 +1,4 @@
-"""How `models add` tries a new version before it is stored."""
+"""How a new version is tried before it is made visible, whether a person adds it or a bundle brings it."""
 
 from pathlib import Path
 

@@ -1,0 +1,17 @@
+"""The question that decides whether an update stays: does what is desired really serve?"""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from appliance.model.identity import ModelName
+
+
+class Gate(Protocol):
+    """Two implementations: the running daemon, and one that loads models for this question alone."""
+
+    def settle(self, names: Collection[ModelName]) -> Mapping[ModelName, str]:
+        """Bring what serves in line with the registry, and wait until it has settled.
+
+        Returns for each of these models whose desired versions are not all READY why not. Loading includes warm-up
+        and the golden samples of the package; what served before serves until the new version is READY.
+        """

@@ -1,0 +1,71 @@
+"""The open update, written down before anything durable is done for it: what to finish or to undo after a crash.
+
+Invariant: there is at most one open update; its file appears and changes by one rename, and goes last.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from appliance.bundle.signed_document import SignedDocument
+from appliance.errors import Failed, InvalidInput
+from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+
+
+class OpenUpdate(SignedDocument):
+    """How far an update is. STAGE: content arrives, nothing else changed. COMMIT: from here it is finished.
+
+    keep: content that garbage collection must leave alone, as digests.
+    """
+
+    title: ClassVar[str] = "the journal of the open update"
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    stage: Literal["STAGE", "COMMIT"]
+    ticket_id: str
+    ticket_digest: str
+    seq: int
+    keep: tuple[str, ...] = ()
+
+
+class Journal:
+    """The file `journal.json` of one state directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / "journal.json"
+
+    def read(self) -> OpenUpdate | None:
+        """Return the open update, or None. Raises Failed if the file cannot be understood."""
+        with disk_errors("reading the journal of updates"):
+            try:
+                data = self._path.read_bytes()
+            except FileNotFoundError:
+                return None
+        try:
+            return OpenUpdate.parse(data)
+        except InvalidInput as error:
+            raise Failed(
+                f"{self._path} is damaged: {error.message}",
+                hint=f"keep a copy of it for the report, remove it, and insert the stick again: rm {self._path}",
+            ) from error
+
+    def write(self, update: OpenUpdate) -> None:
+        """Write it down, durably."""
+        with disk_errors("writing the journal of updates"):
+            make_directory(self._directory)
+            partial = self._path.with_suffix(".tmp")
+            partial.unlink(missing_ok=True)
+            copy_hashed(io.BytesIO(update.to_bytes()), partial, mode=0o600)
+            os.replace(partial, self._path)  # noqa: PTH105  (counted by tests of crashes)
+            fsync_directory(self._directory)
+
+    def close(self) -> None:
+        """The update has ended, whichever way; no error if there is none."""
+        with disk_errors("closing the journal of updates"):
+            self._path.unlink(missing_ok=True)
+            if self._directory.is_dir():
+                fsync_directory(self._directory)
