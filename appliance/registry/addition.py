@@ -79,7 +79,7 @@ class Addition:
                 self._views.ensure(version.row.manifest)
             with self._database.writing() as connection:
                 for version in prepared:
-                    if self._find_same(connection, version.row.manifest) is None:
+                    if find_same(connection, version.row.manifest) is None:
                         insert_version(connection, version.row)
 
     def _copy(self, progress: Progress) -> dict[str, _StagedFile]:
@@ -122,13 +122,13 @@ class Addition:
         content = {file.digest: file.path for file in files.values()}
         content[manifest.digest()] = self._stage_manifest(manifest)
         with self._database.reading() as connection:
-            known = self._find_same(connection, manifest)
+            known = find_same(connection, manifest)
         if known is not None:
             return PreparedVersion(replace(known, already_there=True), content)
         progress(f"trying version {version}", 0, 1)
         signature = check(view / manifest.model_file, copied.config)
         progress(f"trying version {version}", 1, 1)
-        return PreparedVersion(_row(copied, manifest, signature, now), content)
+        return PreparedVersion(new_row(copied, manifest, signature, now), content)
 
     def _reread(self, view: Path, version: ModelVersion) -> Package:
         """Read the copy as a package: what counts is what was copied, not what was read before."""
@@ -142,17 +142,18 @@ class Addition:
         copy_hashed(io.BytesIO(manifest.to_bytes()), path)
         return path
 
-    def _find_same(self, connection: sqlite3.Connection, manifest: Manifest) -> RegisteredVersion | None:
-        """Return the version if it is there with this content. Raises AlreadyExists if with other content."""
-        known = find_version(connection, manifest.name, manifest.version)
-        if known is not None and known.digest != manifest.digest():
-            unused = max(get_digests(connection)[manifest.name]) + 1
-            raise AlreadyExists(
-                f"'{manifest.name}' version {manifest.version} is in the registry with other content: "
-                f"found {manifest.digest()}, expected {known.digest}",
-                hint=f"a version never changes: give the new content a new version number, such as {unused}",
-            )
-        return known
+
+def find_same(connection: sqlite3.Connection, manifest: Manifest) -> RegisteredVersion | None:
+    """Return the version if it is there with this content. Raises AlreadyExists if with other content."""
+    known = find_version(connection, manifest.name, manifest.version)
+    if known is not None and known.digest != manifest.digest():
+        unused = max(get_digests(connection)[manifest.name]) + 1
+        raise AlreadyExists(
+            f"'{manifest.name}' version {manifest.version} is in the registry with other content: "
+            f"found {manifest.digest()}, expected {known.digest}",
+            hint=f"a version never changes: give the new content a new version number, such as {unused}",
+        )
+    return known
 
 
 def _stage(file: PackageFile, target: Path, advance: Callable[[int], None]) -> _StagedFile:
@@ -172,7 +173,8 @@ def _manifest(copied: Package, version: ModelVersion, files: Mapping[str, _Stage
     )
 
 
-def _row(copied: Package, manifest: Manifest, signature: ModelSignature, now: float) -> RegisteredVersion:
+def new_row(copied: Package, manifest: Manifest, signature: ModelSignature, now: float) -> RegisteredVersion:
+    """Make the row of a version that was tried."""
     return RegisteredVersion(
         name=manifest.name,
         version=manifest.version,

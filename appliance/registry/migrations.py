@@ -66,4 +66,40 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE signed_versions (
+            name TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            target TEXT NOT NULL,         -- path that was signed
+            item_digest TEXT NOT NULL,    -- of the signed manifest
+            ticket_digest TEXT NOT NULL,  -- with which it was accepted
+            accepted_at REAL NOT NULL,    -- seconds since 1970
+            PRIMARY KEY (name, version),
+            FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
+        )
+        """,
+        """
+        CREATE TABLE tickets (
+            digest TEXT PRIMARY KEY,
+            seq INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            state TEXT NOT NULL,          -- TRIAL, CONFIRMED, ROLLED_BACK or FAILED
+            reason TEXT NOT NULL,
+            items TEXT NOT NULL,          -- JSON list of target paths
+            previous TEXT NOT NULL,       -- JSON, model name -> version that served before it, or null
+            desired TEXT NOT NULL,        -- JSON, model name -> version that it brings
+            accepted_at REAL NOT NULL,
+            finished_at REAL              -- NULL while on TRIAL
+        )
+        """,
+        """
+        CREATE TABLE scrub_results (
+            digest TEXT PRIMARY KEY,      -- of content that was read back
+            problem TEXT NOT NULL,        -- '' if it is what its name says
+            quarantined INTEGER NOT NULL, -- 1: moved away, and not healed since
+            at REAL NOT NULL
+        )
+        """,
+    ),
 )

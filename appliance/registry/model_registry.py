@@ -6,22 +6,35 @@ change is one transaction. `activate` only says what is desired: the daemon that
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from appliance.bundle.model_item import ModelItem
 from appliance.errors import ApplianceError, Busy
-from appliance.model.identity import ModelName, ModelVersion
+from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry import aliases, garbage, loads, queries
 from appliance.registry.addition import Addition, Check, Progress
+from appliance.registry.arrival import make_views, make_visible, prepare_version
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
+from appliance.registry.durable import disk_errors
 from appliance.registry.export import export_version
 from appliance.registry.package import Package
 from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
 from appliance.registry.scrub import Scrub, scrubbed_bytes
+from appliance.registry.signed_versions import SignedVersion
 from appliance.registry.staging import StagingArea
+from appliance.registry.ticket_records import (
+    TicketRecord,
+    TicketState,
+    find_ticket,
+    finish_ticket,
+    get_tickets,
+    put_ticket,
+)
 from appliance.registry.views import ViewStore
 from appliance.settings import StateLayout
 
@@ -71,6 +84,65 @@ class ModelRegistry:
                     self.collect_garbage()
                 raise
         return [version.row for version in prepared]
+
+    def prepare_staged(self, item: ModelItem, check: Check) -> RegisteredVersion:
+        """Try a version whose files are blobs already; nobody sees it before `install`.
+
+        Raises InvalidInput, AlreadyExists.
+        """
+        with self.staging.workspace() as workspace:
+            return prepare_version(item, self.database, self.blobs, workspace, check, self._clock())
+
+    def install(
+        self,
+        versions: Sequence[RegisteredVersion],
+        signed: Sequence[SignedVersion],
+        desired: Mapping[ModelName, ModelVersion],
+        ticket: TicketRecord,
+    ) -> None:
+        """Make signed versions visible and desired, and their ticket known, in one transaction."""
+        with disk_errors(f"installing ticket {ticket.id}"), self.blobs.shared():
+            make_views(versions, self.views)
+            with self.database.writing() as connection:
+                make_visible(connection, versions, signed, desired, ticket, self._clock())
+
+    def refuse_ticket(self, ticket: TicketRecord, reason: str) -> None:
+        """Remember a ticket that does not work here, so that nothing tries it again by itself."""
+        failed = replace(ticket, state=TicketState.FAILED, reason=reason, finished_at=self._clock())
+        with self.database.writing() as connection:
+            put_ticket(connection, failed)
+
+    def finish_ticket(self, digest: Digest, state: TicketState, reason: str) -> None:
+        """Write down how a ticket ended."""
+        with self.database.writing() as connection:
+            finish_ticket(connection, digest, state, reason, self._clock())
+
+    def restore(self, digest: Digest, reason: str) -> None:
+        """Desire again what was desired before a ticket, and write down why, in one transaction."""
+        with self.database.writing() as connection:
+            ticket = find_ticket(connection, digest)
+            assert ticket is not None
+            for name, version in ticket.previous.items():
+                if version is not None:
+                    aliases.point(connection, name, version, aliases.SERVING, self._clock())
+                elif aliases.SERVING in queries.get_aliases(connection, name):
+                    aliases.take_away(connection, name, aliases.SERVING, self._clock())
+            finish_ticket(connection, digest, TicketState.ROLLED_BACK, reason, self._clock())
+
+    def tickets(self) -> list[TicketRecord]:
+        """Return every ticket that this box has judged, the newest first."""
+        with self.database.reading() as connection:
+            return get_tickets(connection)
+
+    def ticket(self, digest: Digest) -> TicketRecord | None:
+        """Return what became of a ticket, or None."""
+        with self.database.reading() as connection:
+            return find_ticket(connection, digest)
+
+    def desired(self, names: Collection[ModelName]) -> dict[ModelName, ModelVersion | None]:
+        """Return which version of each model the alias `serving` points at."""
+        with self.database.reading() as connection:
+            return {name: queries.get_aliases(connection, name).get(aliases.SERVING) for name in names}
 
     def models(self) -> list[RegisteredModel]:
         """Return everything, by name."""

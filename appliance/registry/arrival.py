@@ -1,0 +1,99 @@
+"""Versions that came in a signed bundle: their files are blobs already; tried, then made visible with their ticket.
+
+Invariants: what is tried are the very blobs that will be served; versions, signatures, what is desired and the ticket
+become visible in one transaction.
+"""
+
+import io
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from appliance.bundle.model_item import ModelItem
+from appliance.errors import InvalidInput
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry import aliases
+from appliance.registry.addition import Check, find_same, new_row
+from appliance.registry.blob_store import BlobStore
+from appliance.registry.database import Database
+from appliance.registry.durable import copy_hashed, disk_errors
+from appliance.registry.manifest import Manifest, ManifestFile
+from appliance.registry.package import read_package
+from appliance.registry.queries import insert_version
+from appliance.registry.records import RegisteredVersion
+from appliance.registry.signed_versions import SignedVersion, insert_signed
+from appliance.registry.ticket_records import TicketRecord, put_ticket
+from appliance.registry.views import ViewStore, link_tree
+
+
+def prepare_version(
+    item: ModelItem, database: Database, blobs: BlobStore, workspace: Path, check: Check, now: float
+) -> RegisteredVersion:
+    """Try a version whose files are blobs. `workspace`: a private empty directory on their file system.
+
+    Raises InvalidInput (it is not what its manifest says, or does not load), AlreadyExists.
+    """
+    manifest = manifest_of(item)
+    with disk_errors(f"preparing '{item.name}' version {item.version}"):
+        view = workspace / "version"
+        link_tree({path: blobs.path(file.digest) for path, file in item.files.items()}, view)
+        package = read_package(view, item.name)
+        stated = (item.config_file, item.model_file, item.licence)
+        if list(package.versions) != [item.version] or stated != (
+            package.config_file,
+            package.versions[item.version].model_file,
+            package.licence,
+        ):
+            raise InvalidInput(f"the package of '{item.name}' version {item.version} is not what its manifest says")
+        with database.reading() as connection:
+            known = find_same(connection, manifest)
+        if known is not None:
+            return known
+        signature = check(view / manifest.model_file, package.config)
+        copy_hashed(io.BytesIO(manifest.to_bytes()), workspace / "manifest")
+        blobs.publish(workspace / "manifest", manifest.digest())
+        blobs.sync()
+    return new_row(package, manifest, signature, now)
+
+
+def make_visible(
+    connection: sqlite3.Connection,
+    versions: Sequence[RegisteredVersion],
+    signed: Sequence[SignedVersion],
+    desired: Mapping[ModelName, ModelVersion],
+    ticket: TicketRecord,
+    now: float,
+) -> None:
+    """Write everything that an accepted ticket changes, on a connection in a transaction."""
+    for version in versions:
+        if find_same(connection, version.manifest) is None:
+            insert_version(connection, version)
+    for each in signed:
+        insert_signed(connection, each)
+    for name, number in desired.items():
+        aliases.point(connection, name, number, aliases.SERVING, now)
+    put_ticket(connection, ticket)
+
+
+def make_views(versions: Sequence[RegisteredVersion], views: ViewStore) -> None:
+    """Lay out what a runtime opens."""
+    for version in versions:
+        views.ensure(version.manifest)
+
+
+def manifest_of(item: ModelItem) -> Manifest:
+    """Return the registry's manifest of what a bundle brings. Raises InvalidInput if it is not the one it names."""
+    manifest = Manifest(
+        name=item.name,
+        version=item.version,
+        config_file=item.config_file,
+        model_file=item.model_file,
+        licence=item.licence,
+        files={path: ManifestFile(file.digest, file.size_bytes) for path, file in item.files.items()},
+    )
+    parsed = Manifest.parse(manifest.to_bytes())  # safe paths only
+    if parsed.digest() != item.manifest:
+        raise InvalidInput(
+            f"the manifest of '{item.name}' version {item.version} is {parsed.digest()}, expected {item.manifest}"
+        )
+    return parsed

@@ -1,0 +1,94 @@
+"""What became of each ticket on this box, and what served before it: what a rollback goes back to."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from appliance.model.identity import Digest, ModelName, ModelVersion
+
+Desired = Mapping[ModelName, ModelVersion | None]  # where the alias `serving` points; None: the model had none
+
+
+class TicketState(Enum):
+    """TRIAL is the only one that changes by itself."""
+
+    TRIAL = "TRIAL"  # made visible, not yet known to serve
+    CONFIRMED = "CONFIRMED"
+    ROLLED_BACK = "ROLLED_BACK"  # did not come up, or an operator took it back
+    FAILED = "FAILED"  # did not work when it was tried; never made visible
+
+
+@dataclass(frozen=True, slots=True)
+class TicketRecord:
+    """One ticket. Times are seconds since 1970; `reason` is '' unless it failed or was taken back."""
+
+    seq: int
+    id: str
+    digest: Digest
+    state: TicketState
+    reason: str
+    items: tuple[str, ...]
+    previous: Desired
+    desired: Desired
+    accepted_at: float
+    finished_at: float | None
+
+
+def put_ticket(connection: sqlite3.Connection, record: TicketRecord) -> None:
+    """Write a ticket down; one that is tried again replaces its record."""
+    connection.execute(
+        "INSERT OR REPLACE INTO tickets"
+        " (digest, seq, id, state, reason, items, previous, desired, accepted_at, finished_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.digest,
+            record.seq,
+            record.id,
+            record.state.value,
+            record.reason,
+            json.dumps(record.items),
+            json.dumps(record.previous),
+            json.dumps(record.desired),
+            record.accepted_at,
+            record.finished_at,
+        ),
+    )
+
+
+def finish_ticket(
+    connection: sqlite3.Connection, digest: Digest, state: TicketState, reason: str, now: float
+) -> None:
+    """Write down how it ended."""
+    connection.execute(
+        "UPDATE tickets SET state = ?, reason = ?, finished_at = ? WHERE digest = ?",
+        (state.value, reason, now, digest),
+    )
+
+
+def find_ticket(connection: sqlite3.Connection, digest: Digest) -> TicketRecord | None:
+    """Return one ticket, or None."""
+    row = connection.execute("SELECT * FROM tickets WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else _ticket(row)
+
+
+def get_tickets(connection: sqlite3.Connection) -> list[TicketRecord]:
+    """Return every ticket, the newest first."""
+    rows = connection.execute("SELECT * FROM tickets ORDER BY seq DESC, accepted_at DESC").fetchall()
+    return [_ticket(row) for row in rows]
+
+
+def _ticket(row: sqlite3.Row) -> TicketRecord:
+    return TicketRecord(
+        seq=row["seq"],
+        id=row["id"],
+        digest=Digest(row["digest"]),
+        state=TicketState(row["state"]),
+        reason=row["reason"],
+        items=tuple(json.loads(row["items"])),
+        previous=json.loads(row["previous"]),
+        desired=json.loads(row["desired"]),
+        accepted_at=row["accepted_at"],
+        finished_at=row["finished_at"],
+    )
