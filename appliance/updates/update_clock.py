@@ -1,0 +1,82 @@
+"""What time it can be: the box's clock, and a floor that it cannot be before.
+
+The floor is the latest of: when this software was released, the issue times of accepted tickets, and the time that
+the daemon saves every hour. A clock more than a day below the floor is suspect; then the floor is taken for the time.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from appliance.bundle.moments import moment_text, parse_moment
+from appliance.bundle.signed_document import SignedDocument
+from appliance.errors import InvalidInput
+from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+
+TOLERANCE = timedelta(hours=24)
+
+
+class _SavedTime(SignedDocument):
+    title: ClassVar[str] = "the saved time"
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    floor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJudgement:
+    """`clock`: what the box's clock says. `now`: the later of it and `floor`. All in UTC."""
+
+    clock: datetime
+    floor: datetime
+    suspect: bool
+
+    @property
+    def now(self) -> datetime:
+        """The time that counts."""
+        return max(self.clock, self.floor)
+
+
+class UpdateClock:
+    """Judges the clock of one box."""
+
+    def __init__(self, file: Path, now: Callable[[], datetime], released: datetime) -> None:
+        self._file = file
+        self._now = now
+        self._released = released
+
+    def judge(self) -> ClockJudgement:
+        """Say what time it is, and how far that can be trusted."""
+        clock, floor = self._now(), max(self._released, self._saved())
+        return ClockJudgement(clock, floor, suspect=clock < floor - TOLERANCE)
+
+    def save(self) -> None:
+        """Remember that it has been this late."""
+        self._raise_to(self._now())
+
+    def accepted(self, issued: datetime) -> None:
+        """Remember that a ticket of this time was accepted."""
+        self._raise_to(issued)
+
+    def _saved(self) -> datetime:
+        try:
+            return parse_moment(_SavedTime.parse(self._file.read_bytes()).floor)
+        except (FileNotFoundError, InvalidInput):  # a lost file lowers the floor to the software's release
+            return self._released
+
+    def _raise_to(self, moment: datetime) -> None:
+        if moment <= self._saved():
+            return
+        with disk_errors("saving the time"):
+            make_directory(self._file.parent)
+            partial = self._file.with_suffix(".tmp")
+            partial.unlink(missing_ok=True)
+            copy_hashed(io.BytesIO(_SavedTime(floor=moment_text(moment)).to_bytes()), partial, mode=0o644)
+            os.replace(partial, self._file)  # noqa: PTH105  (counted by tests of crashes)
+            fsync_directory(self._file.parent)

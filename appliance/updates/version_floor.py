@@ -1,0 +1,78 @@
+"""The versions below which no metadata is accepted again, in two copies, so that no damage can take a box back.
+
+python-tuf ignores local metadata that is damaged, and then takes an old bundle; the floor does not. A floor counts
+for a role as long as the same keys sign it: new keys, named by a newer root, begin anew (so that a stolen key that
+signed an absurdly high version can be recovered from).
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.bundle.signed_document import SignedDocument
+from appliance.errors import InvalidInput
+from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory
+
+_COPIES = ("floor.a", "floor.b")
+
+
+class VersionFloor(SignedDocument):
+    """The newest versions ever trusted. `keys`: for timestamp and snapshot a digest of the keys that sign them."""
+
+    title: ClassVar[str] = "the version floor"
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    counter: int  # of writings: of two copies the higher one counts
+    root: int
+    versions: dict[str, int]  # role -> version; targets and delegated roles too
+    keys: dict[str, str]
+
+    def lowest(self, role: str, keys: Mapping[str, str]) -> int:
+        """Return the version below which `role` is refused, where `keys` are those of the root in force."""
+        if role == "timestamp":
+            same = self.keys.get("timestamp") == keys["timestamp"]
+        else:
+            same = self.keys.get("snapshot") == keys["snapshot"]
+        return self.versions.get(role, 0) if same else 0
+
+
+def write_floor(directory: Path, floor: VersionFloor) -> None:
+    """Write both copies, one durably after the other."""
+    data = floor.to_bytes()
+    checked = hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+    with disk_errors("writing the version floor"):
+        for name in _COPIES:
+            partial = directory / f"{name}.tmp"
+            partial.unlink(missing_ok=True)
+            copy_hashed(io.BytesIO(checked), partial, mode=0o644)
+            os.replace(partial, directory / name)  # noqa: PTH105  (counted by tests of crashes)
+            fsync_directory(directory)
+
+
+def read_floor(directory: Path) -> VersionFloor:
+    """Return the newest valid copy. Raises UpdateRefused (STATE_DAMAGED) if there is none."""
+    found = [floor for name in _COPIES if (floor := _read(directory / name)) is not None]
+    if not found:
+        raise UpdateRefused(
+            Refusal.STATE_DAMAGED,
+            f"both copies of the version floor in {directory} are missing or damaged",
+            hint="keep a copy of the directory for the report; then provision the box anew, with its owner",
+            facts={"files": [str(directory / name) for name in _COPIES]},
+        )
+    return max(found, key=lambda floor: floor.counter)
+
+
+def _read(path: Path) -> VersionFloor | None:
+    try:
+        check, _, data = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(data).hexdigest().encode() != check:
+            return None
+        return VersionFloor.parse(data)
+    except (FileNotFoundError, InvalidInput):
+        return None
