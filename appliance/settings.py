@@ -147,6 +147,11 @@ class StateLayout:
         return self.root / "device"
 
     @property
+    def identity(self) -> Path:
+        """The provisioning file: where it is, the box is sealed."""
+        return self.device / "identity.json"
+
+    @property
     def trust(self) -> Path:
         """What was verified last: generations of TUF metadata and the version floors."""
         return self.root / "trust"

@@ -37,6 +37,7 @@ STATUS_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 _MARGIN_S = 10.0  # a daemon that was given a time answers shortly after it
 _DAEMONS_OWN_LIMIT_S = 600.0
+_ADMIN = "/appliance.admin.v1.ApplianceAdmin"
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
@@ -76,6 +77,16 @@ class Connection:
             return call(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise self._error(error, timeout_s) from error
+
+    def follow(self, method: str, request: Message, response: type[R]) -> Iterator[R]:
+        """Call one method that answers with a stream, however long it takes. Raises an ApplianceError."""
+        call = self._channel.unary_stream(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=response.FromString
+        )
+        try:
+            yield from call(request)
+        except grpc.RpcError as error:
+            raise self._error(error, 0) from error
 
     def _error(self, error: grpc.RpcError, timeout_s: float) -> ApplianceError:
         code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
@@ -149,8 +160,19 @@ class AdminClient:
         request = admin.CancelEngineBuildRequest(name=name, version=version)
         return self._ask("CancelEngineBuild", request, admin.CancelEngineBuildResponse, STATUS_TIMEOUT_S).cancelled
 
+    def apply_update(self, request: admin.ApplyUpdateRequest) -> Iterator[admin.UpdateEvent]:
+        """Install a medium's bundle; the last event is the result."""
+        return self._follow("ApplyUpdate", request, admin.UpdateEvent)
+
+    def roll_back_update(self) -> Iterator[admin.UpdateEvent]:
+        """Take the last update back; the last event is the result."""
+        return self._follow("RollBackUpdate", admin.RollBackUpdateRequest(), admin.UpdateEvent)
+
+    def _follow(self, method: str, request: Message, response: type[R]) -> Iterator[R]:
+        return self._connection.follow(f"{_ADMIN}/{method}", request, response)
+
     def _ask(self, method: str, request: Message, response: type[R], timeout_s: float) -> R:
-        return self._connection.ask(f"/appliance.admin.v1.ApplianceAdmin/{method}", request, response, timeout_s)
+        return self._connection.ask(f"{_ADMIN}/{method}", request, response, timeout_s)
 
 
 class InferenceClient:

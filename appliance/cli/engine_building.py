@@ -84,8 +84,8 @@ def _source(wish: EngineWish, settings: Settings) -> Iterator[ModelSource]:
             f"there is no registry in {settings.layout.root}",
             hint="make one: appliance models add DIR; or name the directory of your models: --models DIR",
         )
-    with open_source(settings.model_copy(update={"models_directory": wish.models})) as source:
-        yield source
+    with open_source(settings.model_copy(update={"models_directory": wish.models})) as opened:
+        yield opened.source
 
 
 def _chosen(source: ModelSource, wish: EngineWish) -> AvailableVersion:

@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from appliance.bundle.refusal import UpdateRefused
 from appliance.convert.refusal import ConversionRefused
 from appliance.errors import ApplianceError, ErrorKind, InvalidInput
 
@@ -27,8 +28,8 @@ class WrongUsage(InvalidInput):
 
 def exit_code(error: ApplianceError) -> int:
     """Return the exit status of a command that ended with this error."""
-    if isinstance(error, ConversionRefused):
-        return error.reason.value
+    if isinstance(error, (ConversionRefused, UpdateRefused)):
+        return int(error.reason.value)
     if isinstance(error, DaemonUnreachable):
         return ExitCode.UNREACHABLE
     return ExitCode.USAGE if isinstance(error, WrongUsage) else ExitCode.FAILED

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from appliance import __version__
-from appliance.cli import backends, engines, models
+from appliance.cli import backends, engines, models, update
 from appliance.cli.convert import convert
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
@@ -41,12 +41,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 the daemon cannot be reached. "
-    "10 and more: why `convert` refused a source.",
+    "10 and more: why `convert` refused a source, or a box an update.",
 )
 app.command()(invalid_is_usage(serve))
 app.command()(status)
 app.command()(metrics)
 app.add_typer(models.app, name="models")
+app.add_typer(update.app, name="update")
 app.add_typer(backends.app, name="backends")
 app.add_typer(engines.app, name="engines")
 app.command()(infer)

@@ -61,8 +61,8 @@ async def _run(settings: Settings, read_settings: Any) -> bool:
     removed = remove_outbound_variables()
     if removed:
         logger.warning("ignored variables that could lead data out: %s", ", ".join(sorted(removed)))
-    with open_source(settings) as source:
-        return await Daemon(settings, source, systemd_environment(), read_settings).run()
+    with open_source(settings) as opened:
+        return await Daemon(settings, opened, systemd_environment(), read_settings).run()
 
 
 def _overrides(state: Path | None, models: Path | None, listen: list[str] | None) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from pathlib import Path
 from appliance import __version__
 from appliance.backends.probe import probe_until
 from appliance.daemon.journal import configure_logging
+from appliance.daemon.model_source import OpenSource
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
+from appliance.daemon.update_room import UpdateRoom
 from appliance.errors import ApplianceError, Failed
-from appliance.registry.source import ModelSource
 from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
@@ -43,19 +44,24 @@ class Daemon:
     def __init__(
         self,
         settings: Settings,
-        source: ModelSource,
+        opened: OpenSource,
         systemd: SystemdEnvironment,
         read_settings: Callable[[], Settings],
     ) -> None:
         self.settings = settings
         self.state = "STARTING"
-        self._source = source
+        self._source = opened.source
+        self._registry = opened.registry
         self._read_settings = read_settings
         self._watchdog_s = systemd.watchdog_s
         self._notifier = SystemdNotifier(systemd.notify_socket)
         self._stop = asyncio.Event()
         self._listeners: list[str] = []
         self._lost = False
+
+    @property
+    def _sealed(self) -> bool:
+        return self._registry is not None and self._registry.sealed
 
     def request_stop(self) -> None:
         """Begin to drain, as SIGTERM does."""
@@ -80,10 +86,13 @@ class Daemon:
                 load_attempts=self.settings.models.load_attempts,
                 device_lost=self._device_lost,
             )
+            self._updates = self._update_room()
             self._inference = self._inference_service()
             self._health = HealthService(self._manager)
             self._public = GrpcioTransport([self._inference.service, self._health.service], self.settings.server)
             self._admin = GrpcioTransport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
+            if self._updates is not None:
+                await self._updates.before_loading()
             await self._listen()
             async with self._background():
                 await self._load_or_stop()
@@ -102,8 +111,13 @@ class Daemon:
             self._manager,
             name=self.settings.server.name,
             version=__version__,
-            repository_control=self.settings.models.repository_control,
+            repository_control=self.settings.models.repository_control and not self._sealed,
         )
+
+    def _update_room(self) -> UpdateRoom | None:
+        if self._registry is None:
+            return None
+        return UpdateRoom(self.settings, self._registry, self._manager, self.reload)
 
     def _admin_service(self) -> AdminService:
         return AdminService(
@@ -114,6 +128,8 @@ class Daemon:
             listeners=lambda: self.listeners,
             settings=lambda: flat(self.settings),
             reload=self.reload,
+            device=lambda: self._updates.device() if self._updates is not None else None,
+            updates=self._updates.works if self._updates is not None else None,
         )
 
     async def _listen(self) -> None:
@@ -143,6 +159,8 @@ class Daemon:
         gc.collect()
         gc.freeze()
         await self._manager.reconcile(engines=True)
+        if self._updates is not None:
+            await self._updates.after_loading()
         self.state = "READY"
         summary = self._summary()
         self._notifier.ready(summary)
@@ -191,13 +209,16 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        life = asyncio.create_task(self._show_life())
+        tasks = [asyncio.create_task(self._show_life())]
+        if self._updates is not None:
+            tasks.append(asyncio.create_task(self._updates.keep_time()))
         try:
             yield
         finally:
-            life.cancel()
-            for task in reloads:
+            for task in tasks:
                 task.cancel()
+            for reload in reloads:
+                reload.cancel()
             loop.remove_signal_handler(signal.SIGHUP)
 
     async def _reload_by_signal(self) -> None:
@@ -234,8 +255,11 @@ class Daemon:
         self._inference.drain()
         self._health.drain()
         await self._public.stop(grace_s)
+        updates = asyncio.create_task(self._updates.stop()) if self._updates is not None else None
         try:
             await asyncio.wait_for(self._manager.close(), grace_s)
+            if updates is not None:
+                await asyncio.wait_for(updates, grace_s)
         except TimeoutError:
             logger.error("an execution or a load did not end within %s s", grace_s)  # noqa: TRY400
             self._manager.abandon_loads()
@@ -243,6 +267,8 @@ class Daemon:
         finally:
             await self._admin.stop(0)
             self._remove_sockets()
+        if self._updates is not None:
+            await self._updates.stopped()
         logger.info("stopped")
         return True
 

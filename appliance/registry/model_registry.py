@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from appliance.bundle.model_item import ModelItem
-from appliance.errors import ApplianceError, Busy
+from appliance.errors import ApplianceError, Busy, Unsupported
 from appliance.model.identity import Digest, ModelName, ModelVersion
-from appliance.registry import aliases, garbage, loads, queries
+from appliance.registry import aliases, garbage, loads, queries, scrub_results
 from appliance.registry.addition import Addition, Check, Progress
 from appliance.registry.arrival import make_views, make_visible, prepare_version
 from appliance.registry.blob_store import BlobStore
@@ -25,7 +25,7 @@ from appliance.registry.export import export_version
 from appliance.registry.package import Package
 from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
 from appliance.registry.scrub import Scrub, scrubbed_bytes
-from appliance.registry.signed_versions import SignedVersion
+from appliance.registry.signed_versions import SignedVersion, get_signed
 from appliance.registry.staging import StagingArea
 from appliance.registry.ticket_records import (
     TicketRecord,
@@ -68,12 +68,32 @@ class ModelRegistry:
             registry.views.open_store()
             yield registry
 
+    @classmethod
+    def to_read(cls, layout: StateLayout) -> Self:
+        """Look at what is there without a right to write; only what reads may be called."""
+        return cls(layout, time.time)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether only signed bundles may bring anything, and only what they brought may be served."""
+        return self.layout.identity.exists()
+
+    def is_signed(self, name: ModelName, version: ModelVersion) -> bool:
+        """Whether a signed bundle brought this version."""
+        with self.database.reading() as connection:
+            return (name, version) in get_signed(connection)
+
     def add(self, package: Package, *, check: Check, progress: Progress | None = None) -> list[RegisteredVersion]:
         """Store all versions of a package, or none; a version that is there with the same content is no error.
 
         `check(model_file, config)` tries a new version on the copy that will be stored.
-        Raises InvalidInput, AlreadyExists, Failed (no room, disk errors).
+        Raises InvalidInput, AlreadyExists, Unsupported (the box is sealed), Failed (no room, disk errors).
         """
+        if self.sealed:
+            raise Unsupported(
+                "this box is sealed: only signed bundles bring models",
+                hint="have the package signed and cut into a bundle, then: appliance update apply MEDIUM",
+            )
         with self.staging.workspace() as workspace:
             addition = Addition(package, workspace, self.database, self.blobs, self.views)
             prepared = addition.prepare(check, progress or _silent, self._clock())
@@ -123,7 +143,7 @@ class ModelRegistry:
             ticket = find_ticket(connection, digest)
             assert ticket is not None
             for name, version in ticket.previous.items():
-                if version is not None:
+                if version is not None and queries.find_version(connection, name, version) is not None:
                     aliases.point(connection, name, version, aliases.SERVING, self._clock())
                 elif aliases.SERVING in queries.get_aliases(connection, name):
                     aliases.take_away(connection, name, aliases.SERVING, self._clock())
@@ -138,6 +158,16 @@ class ModelRegistry:
         """Return what became of a ticket, or None."""
         with self.database.reading() as connection:
             return find_ticket(connection, digest)
+
+    def digests(self) -> Mapping[ModelName, Mapping[ModelVersion, Digest]]:
+        """Return the digest of every version."""
+        with self.database.reading() as connection:
+            return queries.get_digests(connection)
+
+    def healed(self, digests: Collection[Digest]) -> None:
+        """Content that was missing or in quarantine is whole again."""
+        with self.database.writing() as connection:
+            scrub_results.forget(connection, digests)
 
     def desired(self, names: Collection[ModelName]) -> dict[ModelName, ModelVersion | None]:
         """Return which version of each model the alias `serving` points at."""

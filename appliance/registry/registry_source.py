@@ -63,7 +63,12 @@ class RegistrySource:
                 )
 
     def refusal(self, version: AvailableVersion, allowed_crashes: int) -> str:
-        """Say why this version must not be loaded again."""
+        """Say why this version must not be loaded: nobody signed it, or it ended the process before."""
+        if self._registry.sealed and not self._registry.is_signed(version.name, version.version):
+            return (
+                f"this box is sealed, and version {version.version} of '{version.name}' came in no signed bundle "
+                "(bring it in one: appliance update apply MEDIUM)"
+            )
         return self._registry.refusal(version.name, version.version, allowed_crashes)
 
     def load_started(self, version: AvailableVersion) -> None:

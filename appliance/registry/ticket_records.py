@@ -35,6 +35,11 @@ class TicketRecord:
     accepted_at: float
     finished_at: float | None
 
+    @property
+    def brings_settings(self) -> bool:
+        """Whether one of its items is a configuration."""
+        return any(path.startswith("config/") for path in self.items)
+
 
 def put_ticket(connection: sqlite3.Connection, record: TicketRecord) -> None:
     """Write a ticket down; one that is tried again replaces its record."""

@@ -12,16 +12,19 @@ from appliance.model.lifecycle import ModelState
 from appliance.rpc.call import Call, Parts, Service
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
+from appliance.rpc.update_methods import UpdateMethods, device_status
 from appliance.serving.engine_works import EngineBuild
 from appliance.serving.loaded_model import LoadedModel
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.model_table import ModelEntry, VersionEntry
+from appliance.updates.box import DeviceFacts
+from appliance.updates.update_works import UpdateWorks
 
 LONGEST_RECONCILE_S = 600.0
 
 
 class AdminService:
-    """Status, Reconcile, ReloadSettings, CancelEngineBuild."""
+    """Status, Reconcile, ReloadSettings, CancelEngineBuild, ApplyUpdate, RollBackUpdate."""
 
     def __init__(
         self,
@@ -33,6 +36,8 @@ class AdminService:
         listeners: Callable[[], list[str]],
         settings: Callable[[], Mapping[str, str]],
         reload: Callable[[], Awaitable[tuple[list[str], list[str]]]],
+        device: Callable[[], DeviceFacts | None],
+        updates: UpdateWorks | None,
     ) -> None:
         self._manager = manager
         self._version = version
@@ -41,6 +46,8 @@ class AdminService:
         self._listeners = listeners
         self._settings = settings
         self._reload = reload
+        self._device = device
+        self._updates = UpdateMethods(updates)
         self._process = psutil.Process()
         self._started_s = time.monotonic()
 
@@ -53,7 +60,11 @@ class AdminService:
             "ReloadSettings": self._reload_settings,
             "CancelEngineBuild": self._cancel_engine_build,
         }
-        return Service("appliance.admin.v1.ApplianceAdmin", methods, {}, {})
+        streams = {
+            "ApplyUpdate": self._updates.apply_update,
+            "RollBackUpdate": self._updates.roll_back_update,
+        }
+        return Service("appliance.admin.v1.ApplianceAdmin", methods, streams, {})
 
     async def _status(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.StatusRequest, data)
@@ -74,6 +85,12 @@ class AdminService:
             response.model_source.registry_path = source.description.removeprefix("registry ")
         else:
             response.model_source.directory_path = source.description.removeprefix("directory ")
+        device, progress = self._device(), self._updates.progress()
+        if device is not None:
+            response.model_source.sealed = True
+            response.device.CopyFrom(device_status(device))
+        if progress is not None:
+            response.update.CopyFrom(progress)
         return [response.SerializeToString()]
 
     async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002

@@ -13,5 +13,9 @@ class Gate(Protocol):
         """Bring what serves in line with the registry, and wait until it has settled.
 
         Returns for each of these models whose desired versions are not all READY why not. Loading includes warm-up
-        and the golden samples of the package; what served before serves until the new version is READY.
+        and the golden samples of the package; what served before serves until the new version is READY. Raises
+        Cancelled if the appliance stops meanwhile.
         """
+
+    def apply_settings(self) -> tuple[str, ...]:
+        """Put the site's settings in force as far as that goes now; return those that wait for a restart."""

@@ -14,20 +14,25 @@ from appliance.bundle.signed_document import SignedDocument
 from appliance.errors import Failed, InvalidInput
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 
+UpdateStage = Literal["STAGE", "COMMIT", "ROLL_BACK"]
+
 
 class OpenUpdate(SignedDocument):
-    """How far an update is. STAGE: content arrives, nothing else changed. COMMIT: from here it is finished.
+    """How far an update is.
 
-    keep: content that garbage collection must leave alone, as digests.
+    STAGE: content arrives, nothing else has changed. COMMIT: the registry knows the ticket, or soon will. ROLL_BACK:
+    an operator takes the ticket back. keep: content that garbage collection must leave alone, as digests.
+    settings_sha256: of the site's settings that it brings, '' if none.
     """
 
     title: ClassVar[str] = "the journal of the open update"
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
-    stage: Literal["STAGE", "COMMIT"]
+    stage: UpdateStage
     ticket_id: str
     ticket_digest: str
     seq: int
+    settings_sha256: str = ""
     keep: tuple[str, ...] = ()
 
 

@@ -38,6 +38,11 @@ class Plan:
     skipped: tuple[str, ...]
 
     @property
+    def files(self) -> dict[Digest, ItemFile]:
+        """Every file of every model."""
+        return {file.digest: file for model in self.models for file in model.item.files.values()}
+
+    @property
     def missing(self) -> dict[Digest, ItemFile]:
         """Every file that is not here yet."""
         return {digest: file for model in self.models for digest, file in model.missing.items()}

@@ -4,6 +4,7 @@ Two files: `site.toml` is in force, `site.previous.toml` was before it. Invarian
 rename, after its predecessor was kept.
 """
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -41,9 +42,9 @@ class SiteSettings:
             self._write(self._previous, self.read())
             self._write(self._current, data)
 
-    def undo(self, data: bytes) -> None:
-        """If `data` is in force, put those before it in force again."""
-        if data == self.read():
+    def undo(self, sha256_hex: str) -> None:
+        """If settings with this digest are in force, put those before them in force again."""
+        if hashlib.sha256(self.read()).hexdigest() == sha256_hex:
             with disk_errors("writing the site's settings"):
                 self._write(self._current, self.read_previous())
 
@@ -53,6 +54,12 @@ class SiteSettings:
         copy_hashed(io.BytesIO(data), partial, mode=0o644)
         os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
         fsync_directory(self._directory)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what is in force, in hex; '' if the site never sent any."""
+        data = self.read()
+        return hashlib.sha256(data).hexdigest() if data else ""
 
 
 def require_valid_settings(data: bytes, path: str) -> None:

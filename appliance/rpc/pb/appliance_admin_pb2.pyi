@@ -50,7 +50,7 @@ class StatusResponse(_message.Message):
     def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("serial", "hardware", "site", "groups", "root_version", "root_fingerprint", "root_key_ids", "receipt_key", "ticket_seq", "ticket_id")
+    __slots__ = ("serial", "hardware", "site", "groups", "root_version", "root_fingerprint", "root_key_ids", "receipt_key", "ticket_seq", "ticket_id", "problem")
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     HARDWARE_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class DeviceStatus(_message.Message):
     RECEIPT_KEY_FIELD_NUMBER: _ClassVar[int]
     TICKET_SEQ_FIELD_NUMBER: _ClassVar[int]
     TICKET_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     serial: str
     hardware: str
     site: str
@@ -71,7 +72,8 @@ class DeviceStatus(_message.Message):
     receipt_key: str
     ticket_seq: int
     ticket_id: str
-    def __init__(self, serial: _Optional[str] = ..., hardware: _Optional[str] = ..., site: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., root_version: _Optional[int] = ..., root_fingerprint: _Optional[str] = ..., root_key_ids: _Optional[_Iterable[str]] = ..., receipt_key: _Optional[str] = ..., ticket_seq: _Optional[int] = ..., ticket_id: _Optional[str] = ...) -> None: ...
+    problem: str
+    def __init__(self, serial: _Optional[str] = ..., hardware: _Optional[str] = ..., site: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., root_version: _Optional[int] = ..., root_fingerprint: _Optional[str] = ..., root_key_ids: _Optional[_Iterable[str]] = ..., receipt_key: _Optional[str] = ..., ticket_seq: _Optional[int] = ..., ticket_id: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ModelSource(_message.Message):
     __slots__ = ("registry_path", "directory_path", "sealed")

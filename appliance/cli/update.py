@@ -1,0 +1,150 @@
+"""`appliance update`: what a technician does with a stick."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
+from appliance.cli.output import format_size, print_facts, print_json, print_table, print_text, progress, say
+from appliance.settings import Settings
+
+if TYPE_CHECKING:
+    from appliance.updates.outcome import UpdateOutcome
+
+app = typer.Typer(
+    help="Install signed bundles from a stick, and take them back.", no_args_is_help=True, rich_markup_mode=None
+)
+
+MediumArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MEDIUM", help="Where the stick is mounted, or a directory that holds the bundle.", show_default=False
+    ),
+]
+BundleOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Which bundle, if there are several.", show_default=False)
+]
+ExpiredOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-expired",
+        help="Accept a bundle whose time is over, as far as the owner's policy goes; only at the box's own console.",
+    ),
+]
+
+
+@app.command()
+def inspect(
+    medium: MediumArgument,
+    bundle: BundleOption = "",
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether this box would take a medium's bundle, and what it brings. Changes nothing."""
+    from appliance.cli.update_asking import inspected  # noqa: PLC0415  (heavy: not for --help)
+
+    _end(inspected(read_settings(config, state), medium, bundle), as_json=as_json)
+
+
+@app.command()
+def apply(
+    medium: MediumArgument,
+    bundle: BundleOption = "",
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    allow_expired: ExpiredOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Install a medium's bundle: verify, copy, try beside what serves, switch over; or take it all back."""
+    _apply(read_settings(config, state), medium, bundle, allow_expired=allow_expired, retry=False, as_json=as_json)
+
+
+@app.command()
+def retry(
+    medium: MediumArgument,
+    bundle: BundleOption = "",
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    allow_expired: ExpiredOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Install a bundle again that did not come up on this box before, or was taken back."""
+    _apply(read_settings(config, state), medium, bundle, allow_expired=allow_expired, retry=True, as_json=as_json)
+
+
+@app.command()
+def rollback(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
+    """Let serve again what served before the last update."""
+    from appliance.cli.update_asking import rolled_back  # noqa: PLC0415
+
+    with progress() as advance:
+        outcome = rolled_back(read_settings(config, state), advance)
+    _end(outcome, as_json=as_json)
+
+
+@app.command()
+def status(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
+    """Show who this box is, whom it trusts, and what became of each ticket."""
+    from appliance.cli.update_status import update_status  # noqa: PLC0415
+
+    document = update_status(read_settings(config, state))
+    if as_json:
+        print_json(document)
+        return
+    print_facts([(name.replace("_", " "), value) for name, value in document.items() if not isinstance(value, list)])
+    if document["tickets"]:
+        print_text("")
+        shown = ("seq", "id", "state", "accepted_at", "reason")
+        rows = [[ticket[name] for name in shown] for ticket in document["tickets"]]
+        print_table(("SEQ", "TICKET", "STATE", "ACCEPTED", "REASON"), rows, right=("SEQ",))
+
+
+def _apply(settings: Settings, medium: Path, bundle: str, *, allow_expired: bool, retry: bool, as_json: bool) -> None:
+    from appliance.cli.update_asking import applied, require_local_console  # noqa: PLC0415
+    from appliance.updates.preparation import ApplyRequest  # noqa: PLC0415
+
+    if allow_expired:
+        require_local_console()
+    request = ApplyRequest(medium.absolute(), bundle, allow_expired, retry)
+    with progress() as advance:
+        outcome = applied(settings, request, advance)
+    _end(outcome, as_json=as_json)
+
+
+def _end(outcome: "UpdateOutcome", *, as_json: bool) -> None:
+    """Print the outcome; what is not good ends with its own exit status."""
+    if as_json:
+        print_json(outcome.document())
+    else:
+        _show(outcome)
+    error = outcome.error()
+    if error is not None:
+        raise error
+    if outcome.hint and not as_json:
+        say(f"next: {outcome.hint}")
+
+
+def _show(outcome: "UpdateOutcome") -> None:
+    if not outcome.code:
+        print_text(outcome.message)
+    facts = [
+        ("ticket", f"{outcome.ticket_id} ({outcome.ticket_seq})" if outcome.ticket_id else ""),
+        ("notes", outcome.notes),
+        ("settings", outcome.settings),
+        *(("not for this site", path) for path in outcome.skipped),
+        *(("after a restart", name) for name in outcome.needs_restart),
+        ("receipt", outcome.receipt),
+        ("audit", outcome.audit_head),
+    ]
+    print_facts([(name, value) for name, value in facts if value])
+    if outcome.models:
+        rows = [
+            (model.name, model.version, format_size(model.size_bytes), format_size(model.stage_bytes))
+            for model in outcome.models
+        ]
+        print_table(("MODEL", "VERSION", "SIZE", "TO COPY"), rows, right=("VERSION", "SIZE", "TO COPY"))

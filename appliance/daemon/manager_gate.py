@@ -1,0 +1,57 @@
+"""The gate of updates over a ModelManager: desired versions are READY, or here is why not."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from appliance.errors import Cancelled
+from appliance.model.identity import ModelName
+from appliance.model.lifecycle import ModelState
+from appliance.serving.model_manager import ModelManager
+
+Reload = Callable[[], Awaitable[tuple[list[str], list[str]]]]
+
+
+class ManagerGate:
+    """Called on the updates' thread; the manager lives on its event loop."""
+
+    def __init__(
+        self, manager: ModelManager, loop: asyncio.AbstractEventLoop, stopping: threading.Event, reload: Reload
+    ) -> None:
+        self._manager = manager
+        self._loop = loop
+        self._stopping = stopping
+        self._reload = reload
+
+    def settle(self, names: Collection[ModelName]) -> Mapping[ModelName, str]:
+        """Load what is desired beside what serves, and say which of these models do not serve, and why."""
+        problems = asyncio.run_coroutine_threadsafe(self._settle(names), self._loop).result()
+        if self._stopping.is_set():
+            raise Cancelled("the appliance is stopping", hint="it goes on with the update when it starts again")
+        return problems
+
+    def apply_settings(self) -> tuple[str, ...]:
+        """Read the settings again; return those that wait for a restart."""
+        _, needs_restart = asyncio.run_coroutine_threadsafe(_awaited(self._reload()), self._loop).result()
+        return tuple(needs_restart)
+
+    async def _settle(self, names: Collection[ModelName]) -> dict[ModelName, str]:
+        await self._manager.reconcile(engines=True)
+        return {name: problem for name in names if (problem := self._problem(name))}
+
+    def _problem(self, name: ModelName) -> str:
+        entry = self._manager.table.entries.get(name)
+        if entry is None:
+            return ""  # not desired any more
+        if entry.source.problem:
+            return entry.source.problem
+        versions = [entry.versions[version] for version in entry.source.desired if version in entry.versions]
+        return "; ".join(
+            f"version {version.version} is {version.state.value}: {version.reason}"
+            for version in versions
+            if version.state is not ModelState.READY
+        )
+
+
+async def _awaited(reloading: Awaitable[tuple[list[str], list[str]]]) -> tuple[list[str], list[str]]:
+    return await reloading

@@ -1,0 +1,123 @@
+"""Everything on a box that an update reads or changes, opened once and handed to whoever works on updates."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from appliance import RELEASED, __version__
+from appliance.bundle.device import DeviceIdentity
+from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.model.identity import Digest
+from appliance.registry.model_registry import ModelRegistry
+from appliance.registry.ticket_records import TicketRecord, TicketState
+from appliance.settings import ModelSettings, Settings, StateLayout
+from appliance.updates.acceptance import BoxFacts, KnownTicket
+from appliance.updates.audit_log import AuditLog
+from appliance.updates.device_store import DeviceStore
+from appliance.updates.journal import Journal
+from appliance.updates.site_settings import SiteSettings
+from appliance.updates.trust_store import TrustedRoot, TrustStore
+from appliance.updates.update_clock import UpdateClock
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """Who a box is, whom it trusts, and the last ticket that stayed. `problem`: why it can trust nobody."""
+
+    identity: DeviceIdentity
+    root: TrustedRoot | None
+    ticket: TicketRecord | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box. `has_gpu` may take seconds: it is asked only when a ticket needs to know."""
+
+    layout: StateLayout
+    registry: ModelRegistry
+    trust: TrustStore
+    device: DeviceStore
+    audit: AuditLog
+    clock: UpdateClock
+    journal: Journal
+    site: SiteSettings
+    models: ModelSettings
+    has_gpu: Callable[[], bool]
+    now: Callable[[], datetime]
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        registry: ModelRegistry,
+        *,
+        has_gpu: Callable[[], bool],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> "Box":
+        """Open the parts of a state directory."""
+        layout = settings.layout
+        return cls(
+            layout=layout,
+            registry=registry,
+            trust=TrustStore(layout.trust),
+            device=DeviceStore(layout.device),
+            audit=AuditLog(layout.audit, now),
+            clock=UpdateClock(layout.updates / "clock.json", now, RELEASED),
+            journal=Journal(layout.updates),
+            site=SiteSettings(layout.updates),
+            models=settings.models,
+            has_gpu=has_gpu,
+            now=now,
+        )
+
+    def identity(self) -> DeviceIdentity:
+        """Say who this box is. Raises UpdateRefused if nobody has provisioned it."""
+        identity = self.device.identity()
+        if identity is None:
+            raise UpdateRefused(
+                Refusal.PRECONDITION,
+                "this box was never provisioned, so it trusts nobody's bundles",
+                hint="appliance provision --root root.json --serial SERIAL --hardware NAME --site SITE",
+            )
+        return identity
+
+    def device_facts(self) -> DeviceFacts | None:
+        """Say who this box is and whom it trusts; None if nobody has provisioned it. Raises UpdateRefused."""
+        identity = self.device.identity()
+        if identity is None:
+            return None
+        confirmed = (record for record in self.tickets() if record.state is TicketState.CONFIRMED)
+        ticket = next(confirmed, None)
+        try:
+            return DeviceFacts(identity, self.trust.root(), ticket)
+        except UpdateRefused as damaged:
+            return DeviceFacts(identity, None, ticket, str(damaged))
+
+    def facts(self, ticket_digest: Digest, *, needs_gpu: bool) -> BoxFacts:
+        """Collect what a ticket is judged by."""
+        tickets = self.tickets()
+        known = next((record for record in tickets if record.digest == ticket_digest), None)
+        accepted = [record.seq for record in tickets if record.state is not TicketState.FAILED]
+        confirmed = [record.seq for record in tickets if record.state is TicketState.CONFIRMED]
+        return BoxFacts(
+            identity=self.identity(),
+            software=__version__,
+            has_gpu=needs_gpu and self.has_gpu(),
+            newest_seq=max(accepted, default=0),
+            confirmed_seq=max(confirmed, default=0),
+            known=None if known is None else KnownTicket(known.seq, known.state.value, known.reason),
+        )
+
+    def present(self) -> set[Digest]:
+        """Content that need not be brought (staging hashes it again before it is used)."""
+        return set(self.registry.blobs.digests()) if self.layout.blobs.is_dir() else set()
+
+    def tickets(self) -> list[TicketRecord]:
+        """Every ticket that this box has judged, the newest first."""
+        return self.registry.tickets() if self.layout.database.exists() else []
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the state directory."""
+        return shutil.disk_usage(self.layout.root).free

@@ -1,0 +1,278 @@
+"""Installs bundles and takes them back: the only place where an update changes the box.
+
+Order, and what a crash leaves (each line is durable before the next begins; update_run.py has the table of steps):
+
+    new roots of trust       kept at once: a revocation sticks even if the rest of the bundle is bad
+    journal: STAGE           recovery forgets the update; what was staged waits for the next attempt
+    content in the blobs     nothing refers to it yet
+    journal: COMMIT          recovery goes on from what the registry knows of the ticket
+    trust generation         the same bundle can be applied again, older ones are refused
+    settings, registry       one transaction: versions, what is desired, the ticket on TRIAL
+    CONFIRMED, ROLLED_BACK   one transaction
+    audit, then the journal  goes last
+
+Ownership: at most one update at a time, on one thread; only who holds the daemon's lock may have an Installer.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from appliance.bundle.model_item import digest_of_bytes
+from appliance.bundle.moments import moment_text
+from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.model.identity import Digest
+from appliance.registry.part_assembly import forget_partial
+from appliance.registry.records import RegisteredVersion
+from appliance.registry.signed_versions import SignedVersion
+from appliance.registry.ticket_records import TicketRecord, TicketState
+from appliance.updates.activation import BY_OPERATOR, Activation
+from appliance.updates.audit_entry import AuditEvent
+from appliance.updates.box import Box
+from appliance.updates.gate import Gate
+from appliance.updates.healing import heal
+from appliance.updates.journal import OpenUpdate, UpdateStage
+from appliance.updates.medium import Medium
+from appliance.updates.outcome import HEALED, UpdateOutcome
+from appliance.updates.plan import Plan
+from appliance.updates.preparation import ApplyRequest, Preparation, Prepared, summary
+from appliance.updates.staging import Staging, TrialFailed
+from appliance.updates.update_run import Step, UpdateProgress, UpdateRun
+
+Report = Callable[[UpdateProgress], None]
+
+
+class Installer:
+    """One box's updates."""
+
+    def __init__(self, box: Box, gate: Gate) -> None:
+        self._box = box
+        self._activation = Activation(box, gate)
+        self._gate = gate
+        self._turn = threading.Lock()
+
+    def apply(self, request: ApplyRequest, report: Report, stopping: threading.Event) -> UpdateOutcome:
+        """Install a medium's bundle. A refusal is an outcome.
+
+        Raises Cancelled (the appliance stops; nothing is lost) or Failed (this box's own disk).
+        """
+        if not self._turn.acquire(blocking=False):
+            return UpdateOutcome.of_refusal(_busy())
+        try:
+            self._box.identity()
+            self.finish_open(report, stopping)
+            run = UpdateRun(report, stopping)
+            try:
+                with Medium.open(request.place, request.bundle) as medium:
+                    return self._applied(medium, request, run)
+            except UpdateRefused as refused:
+                return self._refused(refused, run)
+        except UpdateRefused as refused:  # nobody has provisioned this box, or its trust is damaged
+            return UpdateOutcome.of_refusal(refused)
+        finally:
+            self._turn.release()
+
+    def roll_back(self, report: Report, stopping: threading.Event) -> UpdateOutcome:
+        """Let serve again what served before the last update that stayed. Raises as `apply`."""
+        if not self._turn.acquire(blocking=False):
+            return UpdateOutcome.of_refusal(_busy())
+        try:
+            self.finish_open(report, stopping)
+            record = self._newest(TicketState.CONFIRMED)
+            if record is None:
+                return UpdateOutcome.of_refusal(_nothing_to_take_back())
+            run = UpdateRun(report, stopping, Step.ACTIVATE)
+            run.move(Step.ROLL_BACK, record.id)
+            settings_sha256 = self._box.site.sha256 if record.brings_settings else ""
+            self._box.journal.write(_open_update("ROLL_BACK", record, settings_sha256))
+            return self._activation.take_back(record, settings_sha256, BY_OPERATOR, run)
+        finally:
+            self._turn.release()
+
+    def recover(self) -> None:
+        """Put in order what a crash left, before any model is loaded. What is on TRIAL stays for `finish_open`."""
+        self._box.trust.recover()
+        self._box.audit.recover()
+        update = self._box.journal.read()
+        if update is not None and update.stage != "ROLL_BACK" and self._begun(update) is None:
+            self._box.site.undo(update.settings_sha256)
+            self._box.audit.append(AuditEvent.UPDATE_RECOVERED, {"ticket": update.ticket_id, "seq": update.seq})
+            self._box.journal.close()
+
+    def finish_open(self, report: Report, stopping: threading.Event) -> UpdateOutcome | None:
+        """Finish an update that a crash cut off, when what is desired has been loaded; None if there is none."""
+        self.recover()
+        update = self._box.journal.read()
+        if update is None:
+            return None
+        record = self._begun(update)
+        assert record is not None, "recover closes the others"
+        if record.state is TicketState.TRIAL:
+            return self._activation.judge(record, update.settings_sha256, UpdateRun(report, stopping, Step.COMMIT))
+        if record.state is not TicketState.CONFIRMED:
+            return self._activation.taken_back(record, update.settings_sha256, record.reason)
+        if update.stage == "ROLL_BACK":
+            run = UpdateRun(report, stopping, Step.ROLL_BACK)
+            return self._activation.take_back(record, update.settings_sha256, BY_OPERATOR, run)
+        return self._activation.confirmed(record)
+
+    def _applied(self, medium: Medium, request: ApplyRequest, run: UpdateRun) -> UpdateOutcome:
+        preparation = Preparation(self._box, medium, request, keep_roots=True)
+        staging = Staging(self._box, medium, run)
+        run.move(Step.VERIFY, medium.name)
+        root = self._box.trust.root().version
+        with preparation.verified() as (bundle, late):
+            self._audit_new_root(root)
+            run.move(Step.PLAN, bundle.ticket.id)
+            try:
+                prepared = preparation.plan(bundle, late=late)
+            except UpdateRefused as refused:
+                if refused.reason is Refusal.NOTHING_TO_DO:
+                    return self._healed(
+                        preparation.read_plan(bundle, self._box.identity().site), staging, refused, run
+                    )
+                raise
+            outcome = summary(prepared)
+            record, settings_sha256 = self._committed(prepared, staging, run)
+        judged = self._activation.judge(record, settings_sha256, run)
+        return replace(judged, models=outcome.models, settings=outcome.settings, skipped=outcome.skipped)
+
+    def _healed(self, plan: Plan, staging: Staging, nothing_to_do: UpdateRefused, run: UpdateRun) -> UpdateOutcome:
+        """Installed already: but what rotted since comes back."""
+        run.move(Step.HEAL)
+        names = heal(self._box, plan, staging)
+        if not names:
+            raise nothing_to_do
+        problems = self._gate.settle(names)
+        message = f"{nothing_to_do.message}; content of {', '.join(names)} that was damaged has come back"
+        if problems:
+            message += "; not served: " + "; ".join(f"{name}: {why}" for name, why in sorted(problems.items()))
+        return UpdateOutcome(0, HEALED, message, ticket_id=plan.ticket.id, ticket_seq=plan.ticket.seq)
+
+    def _committed(self, prepared: Prepared, staging: Staging, run: UpdateRun) -> tuple[TicketRecord, str]:
+        plan = prepared.plan
+        record = self._record(prepared, TicketState.TRIAL)
+        settings_sha256 = hashlib.sha256(plan.settings.data).hexdigest() if plan.settings else ""
+        self._audit_acceptance(prepared)
+        run.move(Step.STAGE, f"{len(plan.missing)} files")
+        self._box.journal.write(_open_update("STAGE", record, "", plan))
+        forget_partial(self._box.layout.partial_blobs, keep=plan.files)
+        staging.bring(plan.files, plan.stage_bytes)
+        versions = self._tried(staging, plan, record)
+        run.move(Step.COMMIT)
+        self._box.journal.write(_open_update("COMMIT", record, settings_sha256, plan))
+        prepared.bundle.commit()
+        self._box.clock.accepted(plan.ticket.issued_at)
+        if plan.settings is not None:
+            self._box.site.replace(plan.settings.data)
+        self._box.registry.install(versions, self._signed(prepared), plan.desired, record)
+        return record, settings_sha256
+
+    def _tried(self, staging: Staging, plan: Plan, record: TicketRecord) -> list[RegisteredVersion]:
+        """Try what arrived; a ticket that fails here is remembered, so that nothing tries it again by itself."""
+        try:
+            return staging.try_models(plan)
+        except TrialFailed as failed:
+            self._box.registry.refuse_ticket(record, failed.message)
+            self._box.audit.append(AuditEvent.UPDATE_FAILED, {"ticket": record.id, "reason": failed.message})
+            raise UpdateRefused(
+                Refusal.TRIAL_FAILED_ROLLED_BACK,
+                f"ticket {record.id} does not work on this box: {failed.message}; nothing was changed",
+                hint="report the reason to the signing station",
+                facts={"reason": failed.message},
+            ) from failed
+
+    def _refused(self, refused: UpdateRefused, run: UpdateRun) -> UpdateOutcome:
+        run.move(Step.REFUSE, refused.reason.name)
+        facts: dict[str, str | int] = {"class": refused.reason.name, "reason": refused.message}
+        self._box.audit.append(AuditEvent.UPDATE_REFUSED, facts)
+        self._box.journal.close()
+        return UpdateOutcome.of_refusal(refused)
+
+    def _audit_new_root(self, before: int) -> None:
+        now = self._box.trust.root()
+        if now.version != before:
+            facts: dict[str, str | int] = {"from": before, "to": now.version, "fingerprint": now.fingerprint}
+            self._box.audit.append(AuditEvent.ROOT_ROTATED, facts)
+
+    def _audit_acceptance(self, prepared: Prepared) -> None:
+        ticket = prepared.plan.ticket
+        about: dict[str, str | int] = {"ticket": ticket.id, "seq": ticket.seq}
+        judged = self._box.clock.judge()
+        if judged.suspect:
+            times = {"clock": moment_text(judged.clock), "floor": moment_text(judged.floor)}
+            self._box.audit.append(AuditEvent.CLOCK_UNVERIFIED, about | times)
+        if prepared.late:
+            self._box.audit.append(AuditEvent.UPDATE_EXPIRY_WAIVED, about | {"install_by": ticket.install_by})
+        self._box.audit.append(AuditEvent.UPDATE_ACCEPTED, about | {"digest": prepared.bundle.ticket_digest})
+
+    def _record(self, prepared: Prepared, state: TicketState) -> TicketRecord:
+        plan = prepared.plan
+        return TicketRecord(
+            seq=plan.ticket.seq,
+            id=plan.ticket.id,
+            digest=prepared.bundle.ticket_digest,
+            state=state,
+            reason="",
+            items=tuple(item.path for item in plan.ticket.items),
+            previous=self._box.registry.desired(plan.desired),
+            desired=plan.desired,
+            accepted_at=self._box.now().timestamp(),
+            finished_at=None,
+        )
+
+    def _signed(self, prepared: Prepared) -> list[SignedVersion]:
+        now = self._box.now().timestamp()
+        return [
+            SignedVersion(
+                name=model.item.name,
+                version=model.item.version,
+                target=model.target.path,
+                item_digest=digest_of_bytes(model.data),
+                ticket_digest=prepared.bundle.ticket_digest,
+                accepted_at=now,
+            )
+            for model in prepared.plan.models
+        ]
+
+    def _begun(self, update: OpenUpdate) -> TicketRecord | None:
+        """Return what the registry knows of the open update, if it got so far."""
+        record = self._box.registry.ticket(Digest(update.ticket_digest))
+        return record if record is not None and update.stage != "STAGE" else None
+
+    def _newest(self, state: TicketState) -> TicketRecord | None:
+        found = [record for record in self._box.registry.tickets() if record.state is state]
+        return max(found, key=lambda record: record.seq, default=None)
+
+
+def _open_update(
+    stage: UpdateStage,
+    record: TicketRecord,
+    settings_sha256: str,
+    plan: Plan | None = None,
+) -> OpenUpdate:
+    return OpenUpdate(
+        stage=stage,
+        ticket_id=record.id,
+        ticket_digest=record.digest,
+        seq=record.seq,
+        settings_sha256=settings_sha256,
+        keep=tuple(sorted(plan.files)) if plan is not None else (),
+    )
+
+
+def _busy() -> UpdateRefused:
+    return UpdateRefused(
+        Refusal.BUSY,
+        "an update is going on already",
+        hint="follow it with: appliance update status",
+    )
+
+
+def _nothing_to_take_back() -> UpdateRefused:
+    return UpdateRefused(
+        Refusal.NOTHING_TO_DO,
+        "there is no update that could be taken back",
+        hint="see which versions are here: appliance models list; serve one: appliance models activate NAME VERSION",
+    )

@@ -1,0 +1,103 @@
+"""Content arrives: from the medium into the blobs in one pass, then each new version is tried. Nobody sees it yet.
+
+A staging that was cut off goes on at the first part that is not here. What rotted comes back in the same way.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from appliance.bundle.layout import BLOBS_DIRECTORY
+from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.errors import AlreadyExists, ApplianceError, InvalidInput
+from appliance.model.identity import Digest, digest_hex
+from appliance.registry.part_assembly import assemble
+from appliance.registry.records import RegisteredVersion
+from appliance.updates.box import Box
+from appliance.updates.medium import Medium, NotOnMedium
+from appliance.updates.plan import Plan, PlannedModel
+from appliance.updates.read_ahead import chunks
+from appliance.updates.trial_check import trial_check
+from appliance.updates.update_run import UpdateRun
+
+
+class Staging:
+    """One bundle's content on its way into the blobs."""
+
+    def __init__(self, box: Box, medium: Medium, run: UpdateRun) -> None:
+        self._box = box
+        self._medium = medium
+        self._run = run
+        self._done_bytes = 0
+
+    def bring(self, files: Mapping[Digest, ItemFile], total_bytes: int) -> None:
+        """Put files into the blobs; those that are there are hashed again. Raises UpdateRefused, Failed."""
+        self._require_on_medium(files)
+        for file in files.values():
+            assemble(
+                file.digest,
+                file.parts,
+                self._open_part,
+                self._box.layout.partial_blobs,
+                self._box.registry.blobs,
+                partial(self._advance, file.digest, total_bytes),
+            )
+
+    def try_models(self, plan: Plan) -> list[RegisteredVersion]:
+        """Try every new version in a child process, on the very bytes that were staged. Raises UpdateRefused."""
+        return [self._tried(model) for model in plan.models]
+
+    def _tried(self, model: PlannedModel) -> RegisteredVersion:
+        item = model.item
+        self._run.progress(f"trying {item.name} version {item.version}", 0, 1)
+        check = trial_check(item.name, self._box.models)
+        try:
+            return self._box.registry.prepare_staged(item, check)
+        except (InvalidInput, AlreadyExists) as error:
+            raise TrialFailed(f"{item.name} version {item.version}", error) from error
+
+    def _require_on_medium(self, files: Mapping[Digest, ItemFile]) -> None:
+        """Say what is missing before the first byte is copied."""
+        present = set(self._box.registry.blobs.digests())
+        missing = [
+            digest_hex(part.digest)
+            for file in files.values()
+            if file.digest not in present
+            for part in file.parts
+            if not self._medium.exists(_blob(part))
+        ]
+        if missing:
+            raise UpdateRefused(
+                Refusal.INCOMPLETE_MEDIUM,
+                f"{len(missing)} files of the bundle are not on the medium, such as {BLOBS_DIRECTORY}/{missing[0]}",
+                hint="copy the bundle to the stick again; a thin bundle needs a box that has the rest",
+                facts={"missing": missing[:100]},
+            )
+
+    def _open_part(self, part: Part) -> Iterator[memoryview]:
+        try:
+            stream = self._medium.open_file(_blob(part))
+        except NotOnMedium as error:
+            raise UpdateRefused(
+                Refusal.INCOMPLETE_MEDIUM,
+                f"{_blob(part)} is not on the medium",
+                hint="copy the bundle to the stick again",
+                facts={"missing": [digest_hex(part.digest)]},
+            ) from error
+        with stream:
+            yield from chunks(stream)
+
+    def _advance(self, name: Digest, total_bytes: int, more_bytes: int) -> None:
+        self._done_bytes += more_bytes
+        self._run.progress(f"copying {name[:19]}", min(self._done_bytes, total_bytes), total_bytes)
+
+
+class TrialFailed(ApplianceError):
+    """What arrived is what was signed, and does not work on this box."""
+
+    def __init__(self, what: str, cause: ApplianceError) -> None:
+        super().__init__(f"{what}: {cause.message}", hint=cause.hint)
+
+
+def _blob(part: Part) -> str:
+    return f"{BLOBS_DIRECTORY}/{digest_hex(part.digest)}"
