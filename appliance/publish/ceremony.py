@@ -1,0 +1,80 @@
+"""The owner's first act, on a machine of their own: all keys, the root of trust, and who may sign what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.metadata import DelegatedRole, Delegations, Key, Root, Targets
+
+from appliance.bundle.layout import POLICY_TARGET, SOFTWARE_ROLE, TICKETS_ROLE
+from appliance.bundle.policy import Policy
+from appliance.errors import AlreadyExists
+from appliance.publish.role_rules import DELEGATED, TOP_LEVEL, RoleRule, rule_of
+from appliance.publish.signed_targets import add_target
+from appliance.publish.station import Station
+
+_PATHS = {TICKETS_ROLE: ["tickets/*"], SOFTWARE_ROLE: ["software/*/*"]}
+
+
+@dataclass(frozen=True, slots=True)
+class SafeList:
+    """Which key files belong where."""
+
+    role: str
+    files: tuple[str, ...]
+    threshold: int
+    safe: str
+
+
+def hold_ceremony(station: Station, policy: Policy) -> list[SafeList]:
+    """Make every key and sign the first root and targets. Raises AlreadyExists.
+
+    A ceremony that was killed begins anew: keys that nobody has signed with are only files.
+    """
+    if station.store.versions("targets"):
+        raise AlreadyExists(
+            f"{station.directory} has had its ceremony",
+            hint="change keys with: appliance publish key; or name another directory: --station DIR",
+        )
+    root = Root(consistent_snapshot=True)
+    for role, rule in TOP_LEVEL.items():
+        for key in _keys(station, role, rule):
+            root.add_key(key, role)
+        root.roles[role].threshold = rule.threshold
+    if not station.store.versions("root"):
+        station.signing.sign("root", root)
+    else:  # a ceremony that was cut off: its root was never given to anyone
+        station.store.path("root", 1).unlink()
+        station.signing.sign("root", root)
+    targets = Targets(delegations=Delegations({}, {}))
+    for role in DELEGATED:
+        delegate(station, targets, role, _PATHS[role])
+    add_target(station, targets, POLICY_TARGET, policy.to_bytes())
+    station.signing.sign("targets", targets)
+    for role in DELEGATED:
+        station.signing.sign(role, Targets())
+    return [_safe(station, role) for role in (*TOP_LEVEL, *DELEGATED)]
+
+
+def delegate(station: Station, targets: Targets, role: str, paths: list[str]) -> None:
+    """Let a new role sign targets of these paths, with new keys; `targets` has to be signed after it."""
+    rule = rule_of(role)
+    assert targets.delegations is not None
+    assert targets.delegations.roles is not None
+    targets.delegations.roles[role] = DelegatedRole(role, [], rule.threshold, terminating=True, paths=paths)
+    for key in _keys(station, role, rule):
+        targets.add_key(key, role)
+
+
+def safe_list(station: Station, role: str) -> SafeList:
+    """Say which key files of a role there are, and where they belong."""
+    return _safe(station, role)
+
+
+def _keys(station: Station, role: str, rule: RoleRule) -> list[Key]:
+    return [station.ring.make(f"{role}-{number}") for number in range(1, rule.keys + 1)]
+
+
+def _safe(station: Station, role: str) -> SafeList:
+    rule = rule_of(role)
+    files = sorted(path.name for path in Path(station.directory, "keys").glob(f"{role}-[0-9]*.key"))
+    return SafeList(role, tuple(files), rule.threshold, rule.safe)

@@ -1,0 +1,119 @@
+"""Keys in files: Ed25519, one encrypted file each in OpenSSH's form, found wherever their safe is plugged in.
+
+That form, because it slows a thief down: bcrypt with a number of rounds, where PKCS#8 as it is written here would let
+a passphrase be tried a million times a second. `ssh-keygen -y -f FILE` reads it.
+
+Ownership: a private key is in memory only between being unlocked and the end of the command.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PrivateFormat,
+    load_ssh_private_key,
+)
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+
+from appliance.errors import AlreadyExists, InvalidInput, NotFound
+from appliance.registry.durable import disk_errors, fsync_directory, make_directory
+
+SHORTEST_PASSPHRASE = 12
+KDF_ROUNDS = 100  # about a second for each try
+_SHOWN_DIGITS = 16  # of a key's identifier, in the name of its file
+
+Passphrase = Callable[[str], bytes]  # asked with the name of a key file
+
+
+class KeyRing:
+    """Key files in several directories; new ones go into the first."""
+
+    def __init__(self, directories: Sequence[Path], passphrase: Passphrase, kdf_rounds: int = KDF_ROUNDS) -> None:
+        """kdf_rounds: of new files; what a try of a passphrase costs."""
+        self._directories = tuple(directories)
+        self._passphrase = passphrase
+        self._kdf_rounds = kdf_rounds
+        self._unlocked: dict[str, Signer] = {}
+
+    def make(self, name: str) -> Key:
+        """Make a key and write its file, durably, readable by its owner only. Returns the public half."""
+        private = Ed25519PrivateKey.generate()
+        public = SSlibKey.from_crypto(private.public_key())
+        path = self._directories[0] / _file_name(name, public.keyid)
+        passphrase = self._passphrase(path.name)
+        if len(passphrase) < SHORTEST_PASSPHRASE:
+            raise InvalidInput(
+                f"the passphrase has {len(passphrase)} characters, expected at least {SHORTEST_PASSPHRASE}",
+                hint="a few words in a row are easy to keep",
+            )
+        encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(self._kdf_rounds).build(passphrase)
+        data = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
+        _write_private(path, data)
+        self._unlocked[public.keyid] = CryptoSigner(private, public)
+        return public
+
+    def signers(self, role: str, keys: Sequence[Key], needed: int) -> list[Signer]:
+        """Unlock as many of a role's keys as must sign. Raises NotFound, InvalidInput (passphrase)."""
+        found = []
+        for key in keys:
+            signer = self._unlocked.get(key.keyid) or self._unlock(key)
+            if signer is not None:
+                found.append(signer)
+            if len(found) == needed:
+                return found
+        searched = ", ".join(map(str, self._directories))
+        wanted = ", ".join(_file_name("*", key.keyid) for key in keys)
+        raise NotFound(
+            f"{needed} keys must sign '{role}', {len(found)} were found in {searched}",
+            hint=f"bring the key files ({wanted}) and name their directories: --keys DIR",
+        )
+
+    def _unlock(self, key: Key) -> Signer | None:
+        path = self._find(key.keyid)
+        if path is None:
+            return None
+        try:
+            private = load_ssh_private_key(path.read_bytes(), self._passphrase(path.name))
+        except ValueError as error:
+            raise InvalidInput(
+                f"{path} cannot be unlocked: wrong passphrase, or not a key file", hint="try again"
+            ) from error
+        assert isinstance(private, Ed25519PrivateKey)
+        signer = CryptoSigner(private)
+        if signer.public_key.keyid != key.keyid:
+            raise InvalidInput(f"{path} holds another key than its name says", hint="bring the file that was made")
+        self._unlocked[key.keyid] = signer
+        return signer
+
+    def _find(self, key_id: str) -> Path | None:
+        for directory in self._directories:
+            found = sorted(directory.glob(_file_name("*", key_id)))
+            if found:
+                return found[0]
+        return None
+
+
+def _file_name(name: str, key_id: str) -> str:
+    return f"{name}-{key_id[:_SHOWN_DIGITS]}.key"
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    with disk_errors(f"writing {path}"):
+        make_directory(path.parent)
+        partial = path.with_suffix(".tmp")
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path.exists():
+            raise AlreadyExists(f"{path} is there already", hint="move it away")
+        partial.rename(path)
+        fsync_directory(path.parent)

@@ -1,0 +1,79 @@
+"""Who signs what: each role's metadata by as many of its keys as its delegator asks for, and roots by old and new."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Key, Metadata, Role, Root, Targets
+
+from appliance.publish.key_ring import KeyRing
+from appliance.publish.metadata_store import MetadataStore
+from appliance.publish.role_rules import TOP_LEVEL, rule_of
+
+
+class Signing:
+    """Signs with the keys of one ring into one store. now: UTC."""
+
+    def __init__(self, store: MetadataStore, ring: KeyRing, now: Callable[[], datetime]) -> None:
+        self.store = store
+        self._ring = ring
+        self._now = now
+
+    def expiry(self, role: str) -> datetime:
+        """Return until when a signature of this role holds if it is made now."""
+        return self._now().replace(microsecond=0) + timedelta(days=rule_of(role).days)
+
+    def sign(self, role: str, signed: Any, expires: datetime | None = None) -> "Metadata[Any]":
+        """Give content the next version of its role, sign it, and keep it. Raises NotFound, InvalidInput."""
+        signed.version = self.store.next_version(role)
+        signed.expires = expires or self.expiry(role)
+        metadata = Metadata(signed)
+        for delegator in self._delegators(role, signed):
+            keys, threshold = keys_of(delegator, role)
+            for signer in self._ring.signers(role, keys, threshold):
+                metadata.sign(signer, append=True)
+        self.store.put(role, metadata)
+        return metadata
+
+    def refresh_stale(self) -> list[str]:
+        """Sign again what its own keys no longer vouch for: they changed, or a command was killed in between."""
+        stale = [role for role in self.delegated_in_order() if not self._is_valid(role)]
+        for role in stale:
+            self.sign(role, self.store.latest(role).signed)
+        return stale
+
+    def delegated_in_order(self) -> list[str]:
+        """Return targets and every role that it delegates to and that has metadata."""
+        if not self.store.versions("targets"):
+            return []
+        delegations = self.store.latest("targets").signed.delegations
+        names = list(delegations.roles) if delegations is not None else []
+        return ["targets", *(name for name in names if self.store.versions(name))]
+
+    def delegator(self, role: str) -> Root | Targets:
+        """Return the content that says who signs a role."""
+        parent = "root" if role in TOP_LEVEL else "targets"
+        signed: Root | Targets = self.store.latest(parent).signed
+        return signed
+
+    def _delegators(self, role: str, signed: Any) -> list[Root | Targets]:
+        """A new root is signed by its own keys and by those of the root before it."""
+        if role != "root":
+            return [self.delegator(role)]
+        before = [self.store.latest("root").signed] if self.store.versions("root") else []
+        return [*before, signed]
+
+    def _is_valid(self, role: str) -> bool:
+        try:
+            metadata = self.store.latest(role)
+            self.delegator(role).verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        except RepositoryError:
+            return False
+        return True
+
+
+def keys_of(delegator: Root | Targets, role: str) -> tuple[list[Key], int]:
+    """Return a role's keys and how many of them must sign."""
+    found: Role = delegator.get_delegated_role(role)
+    return [delegator.get_key(key_id) for key_id in found.keyids], found.threshold
