@@ -31,7 +31,9 @@ from appliance.updates.audit_entry import (
     bounded_facts,
     digest_of_line,
 )
+from appliance.updates.audit_export import ExportedLog, write_export
 from appliance.updates.audit_files import AuditFiles, OpenSegment
+from appliance.updates.device_store import DeviceStore
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 MOST_SEGMENTS = 16  # 64 MiB together: about 200,000 entries
@@ -114,6 +116,14 @@ class AuditLog:
         with self._snapshot() as now:
             newest.extend(entry for line in now.lines() if (entry := readable_entry(line.data)) is not None)
         return list(newest)
+
+    def export(self, to: Path, device: DeviceStore) -> ExportedLog:
+        """Write the log and a checkpoint signed by the box into a directory. Raises Failed, UpdateRefused."""
+        self.recover()
+        with self._snapshot() as now:
+            exported = write_export(to, now.lines(), now.head or AuditHead(), device, self._now())
+        self.append(AuditEvent.AUDIT_EXPORTED, {"seq": exported.head.seq, "digest": exported.head.digest})
+        return exported
 
     def _mended(self) -> AuditHead:
         try:
