@@ -135,6 +135,11 @@ def test_a_full_stick_is_said_and_the_export_not_recorded(
     assert log.head().seq == 10
 
 
+def fill_last_page(log: AuditLog) -> None:
+    while True:
+        log.append(AuditEvent.SERVICE_STOPPED, {"reason": "x" * 900})
+
+
 @pytest.mark.root
 def test_a_full_disk_refuses_the_entry_and_the_log_goes_on_when_there_is_room(small_disk: Path) -> None:
     log = AuditLog(small_disk / "audit", lambda: NOON)
@@ -142,8 +147,7 @@ def test_a_full_disk_refuses_the_entry_and_the_log_goes_on_when_there_is_room(sm
     with suppress(OSError):
         (small_disk / "film.mp4").write_bytes(b"\0" * (SMALL_DISK_BYTES + 1))
     with pytest.raises(Failed, match="No space left"):
-        while True:  # until the page that the log has is full
-            log.append(AuditEvent.SERVICE_STOPPED, {"reason": "x" * 900})
+        fill_last_page(log)
     assert log.verify() == []
     (small_disk / "film.mp4").unlink()
     log.append(AuditEvent.SERVICE_STARTED)
