@@ -10,8 +10,7 @@ from pathlib import Path
 
 from appliance.bundle.audit_checkpoint import AuditCheckpoint, SignedCheckpoint
 from appliance.bundle.moments import moment_text
-from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.errors import Failed, InvalidInput
+from appliance.errors import Failed, InvalidInput, NotFound
 from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 from appliance.updates.audit_chain import AuditLine, chain_findings
 from appliance.updates.audit_entry import AuditHead
@@ -35,12 +34,11 @@ def write_export(
 ) -> ExportedLog:
     """Write both files into a directory, durably; the same log has the same names again.
 
-    Raises Failed if the directory does not take them, UpdateRefused if this box was never provisioned.
+    Raises Failed if the directory does not take them, NotFound if this box was never provisioned.
     """
     identity = device.identity()
     if identity is None:
-        raise UpdateRefused(
-            Refusal.PRECONDITION,
+        raise NotFound(
             "this box was never provisioned, so that it has no key to sign its audit log with",
             hint="read the log without a signature: appliance audit show --json",
         )

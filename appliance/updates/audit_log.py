@@ -118,7 +118,7 @@ class AuditLog:
         return list(newest)
 
     def export(self, to: Path, device: DeviceStore) -> ExportedLog:
-        """Write the log and a checkpoint signed by the box into a directory. Raises Failed, UpdateRefused."""
+        """Write the log and a checkpoint signed by the box into a directory. Raises Failed, NotFound."""
         self.recover()
         with self._snapshot() as now:
             exported = write_export(to, now.lines(), now.head or AuditHead(), device, self._now())
