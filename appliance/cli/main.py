@@ -19,6 +19,7 @@ from appliance.cli.infer import infer
 from appliance.cli.metrics import metrics
 from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
+from appliance.cli.provision import provision
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
@@ -50,6 +51,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(update.app, name="update")
 app.add_typer(backends.app, name="backends")
 app.add_typer(engines.app, name="engines")
+app.command()(provision)
 app.add_typer(audit.app, name="audit")
 app.command()(infer)
 app.command()(selftest)
