@@ -2,13 +2,17 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from appliance import RELEASED, __version__
 from appliance.bundle.device import DeviceIdentity
+from appliance.bundle.moments import moment_text
+from appliance.bundle.receipt import ServedVersion
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.model.identity import Digest
+from appliance.registry.aliases import SERVING
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.settings import ModelSettings, Settings, StateLayout
@@ -16,6 +20,8 @@ from appliance.updates.acceptance import BoxFacts, KnownTicket
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.journal import Journal
+from appliance.updates.outcome import UpdateOutcome
+from appliance.updates.receipts import sign_receipt, write_receipt
 from appliance.updates.site_settings import SiteSettings
 from appliance.updates.trust_store import TrustedRoot, TrustStore
 from appliance.updates.update_clock import UpdateClock
@@ -117,6 +123,27 @@ class Box:
     def tickets(self) -> list[TicketRecord]:
         """Every ticket that this box has judged, the newest first."""
         return self.registry.tickets() if self.layout.database.exists() else []
+
+    def serving(self) -> list[ServedVersion]:
+        """What shall serve when a request names no version."""
+        models = self.registry.models()
+        return [
+            ServedVersion(name=model.name, version=version, digest=model.versions[version].digest)
+            for model in models
+            if (version := model.aliases.get(SERVING)) is not None
+        ]
+
+    def with_receipt(self, outcome: UpdateOutcome, place: Path) -> UpdateOutcome:
+        """Write how an update ended on its medium, if that takes it, and say where."""
+        head = self.audit.head()
+        judged = self.clock.judge()
+        clock = "trusted" if not judged.suspect else f"suspect: certainly not before {moment_text(judged.floor)}"
+        outcome = replace(outcome, audit_head=head.short, clock=clock)
+        signed = sign_receipt(
+            self.device, outcome, serving=self.serving(), time=self.now(), software=__version__, audit=head
+        )
+        written = write_receipt(place, signed)
+        return replace(outcome, receipt=written.path)
 
     def free_bytes(self) -> int:
         """Room on the disk of the state directory."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from securesystemslib.exceptions import StorageError
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public place, re-exported
+from tuf.api.metadata import Metadata, Root
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import InvalidInput

@@ -62,12 +62,7 @@ class Installer:
         try:
             self._box.identity()
             self.finish_open(report, stopping)
-            run = UpdateRun(report, stopping)
-            try:
-                with Medium.open(request.place, request.bundle) as medium:
-                    return self._applied(medium, request, run)
-            except UpdateRefused as refused:
-                return self._refused(refused, run)
+            return self._box.with_receipt(self._opened(request, UpdateRun(report, stopping)), request.place)
         except UpdateRefused as refused:  # nobody has provisioned this box, or its trust is damaged
             return UpdateOutcome.of_refusal(refused)
         finally:
@@ -116,6 +111,13 @@ class Installer:
             run = UpdateRun(report, stopping, Step.ROLL_BACK)
             return self._activation.take_back(record, update.settings_sha256, BY_OPERATOR, run)
         return self._activation.confirmed(record)
+
+    def _opened(self, request: ApplyRequest, run: UpdateRun) -> UpdateOutcome:
+        try:
+            with Medium.open(request.place, request.bundle) as medium:
+                return self._applied(medium, request, run)
+        except UpdateRefused as refused:
+            return self._refused(refused, run)
 
     def _applied(self, medium: Medium, request: ApplyRequest, run: UpdateRun) -> UpdateOutcome:
         preparation = Preparation(self._box, medium, request, keep_roots=True)
