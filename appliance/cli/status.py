@@ -30,6 +30,7 @@ def _show(answer: "pb.StatusResponse") -> None:
         [
             ("state", answer.state),
             ("models", models_from(answer.model_source)),
+            *_device_facts(answer),
             *(("listening on", listener) for listener in answer.listeners),
             ("up for", format_duration(answer.uptime_s)),
             ("memory", format_size(answer.rss_bytes)),
@@ -41,6 +42,22 @@ def _show(answer: "pb.StatusResponse") -> None:
         show_models(answer.models)
     else:
         print_text("no models (add one: appliance models add DIR)")
+
+
+def _device_facts(answer: "pb.StatusResponse") -> list[tuple[str, object]]:
+    if not answer.HasField("device"):
+        return [("sealed", "no: anybody with access to this box may add models (appliance provision)")]
+    device = answer.device
+    facts: list[tuple[str, object]] = [
+        ("sealed", f"{device.serial}, {device.hardware}, at {device.site}"),
+        ("trusts", device.problem or f"root {device.root_version}, fingerprint {device.root_fingerprint[:16]}"),
+        ("ticket", f"{device.ticket_id} ({device.ticket_seq})" if device.ticket_seq else "none yet"),
+    ]
+    if answer.HasField("update"):
+        done, total = answer.update.done, answer.update.total
+        share = f" {done / total:.0%}" if total else ""
+        facts.append(("update", f"{answer.update.step} {answer.update.what}{share}"))
+    return facts
 
 
 def models_from(source: "pb.ModelSource") -> str:

@@ -32,3 +32,5 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
+    # python-tuf tells of each signature that it did not need.
+    logging.getLogger("tuf").setLevel(max(logging.WARNING, root.level))

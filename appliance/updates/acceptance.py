@@ -91,7 +91,7 @@ def require_in_order(ticket: Ticket, box: BoxFacts, *, retry: bool) -> None:
     if box.known is not None and box.known.state in ("ROLLED_BACK", "FAILED") and not retry:
         raise UpdateRefused(
             Refusal.PRECONDITION,
-            f"ticket {ticket.id} was tried on this box and did not come up: {box.known.reason}",
+            f"ticket {ticket.id} was here before and did not stay: {box.known.reason}",
             hint="to try it once more: appliance update retry MEDIUM",
             facts={"ticket": ticket.id, "reason": box.known.reason},
         )

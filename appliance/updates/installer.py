@@ -126,6 +126,7 @@ class Installer:
         root = self._box.trust.root().version
         with preparation.verified() as (bundle, late):
             self._audit_new_root(root)
+            run.ticket = bundle.ticket
             run.move(Step.PLAN, bundle.ticket.id)
             try:
                 prepared = preparation.plan(bundle, late=late)
@@ -188,9 +189,14 @@ class Installer:
     def _refused(self, refused: UpdateRefused, run: UpdateRun) -> UpdateOutcome:
         run.move(Step.REFUSE, refused.reason.name)
         facts: dict[str, str | int] = {"class": refused.reason.name, "reason": refused.message}
+        if run.ticket is not None:
+            facts |= {"ticket": run.ticket.id, "seq": run.ticket.seq}
         self._box.audit.append(AuditEvent.UPDATE_REFUSED, facts)
         self._box.journal.close()
-        return UpdateOutcome.of_refusal(refused)
+        outcome = UpdateOutcome.of_refusal(refused)
+        if run.ticket is None:
+            return outcome
+        return replace(outcome, ticket_id=run.ticket.id, ticket_seq=run.ticket.seq)
 
     def _audit_new_root(self, before: int) -> None:
         now = self._box.trust.root()

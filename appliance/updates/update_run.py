@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from appliance.bundle.ticket import Ticket
 from appliance.errors import Cancelled
 
 
@@ -63,6 +64,7 @@ class UpdateRun:
     ) -> None:
         """`report` is called on the installer's thread; `stopping` may be set by any."""
         self.step = first
+        self.ticket: Ticket | None = None  # as soon as it is known
         self._report = report
         self._stopping = stopping
 
