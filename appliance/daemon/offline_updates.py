@@ -6,6 +6,7 @@ go again.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 
 from appliance.backends.probe import probe_until
 from appliance.daemon.model_source import open_source
@@ -15,6 +16,7 @@ from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
+from appliance.updates.box import utc_now
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.update_run import UpdateProgress
 from appliance.updates.update_works import UpdateWorks
@@ -22,13 +24,17 @@ from appliance.updates.update_works import UpdateWorks
 Work = Callable[[UpdateWorks], AsyncIterator[UpdateProgress | UpdateOutcome]]
 
 
-def run_offline(settings: Settings, work: Work, report: Callable[[UpdateProgress], None]) -> UpdateOutcome:
+def run_offline(
+    settings: Settings, work: Work, report: Callable[[UpdateProgress], None], now: Callable[[], datetime] = utc_now
+) -> UpdateOutcome:
     """Do one update. Raises Busy if a daemon has the state directory, Failed."""
     with daemon_lock(settings.layout):
-        return asyncio.run(_run(settings, work, report))
+        return asyncio.run(_run(settings, work, report, now))
 
 
-async def _run(settings: Settings, work: Work, report: Callable[[UpdateProgress], None]) -> UpdateOutcome:
+async def _run(
+    settings: Settings, work: Work, report: Callable[[UpdateProgress], None], now: Callable[[], datetime]
+) -> UpdateOutcome:
     with open_source(settings.model_copy(update={"models_directory": None})) as opened:
         assert opened.registry is not None
         manager = ModelManager(
@@ -37,7 +43,7 @@ async def _run(settings: Settings, work: Work, report: Callable[[UpdateProgress]
             load_threads=settings.models.load_threads,
             load_attempts=settings.models.load_attempts,
         )
-        room = UpdateRoom(settings, opened.registry, manager, _nothing_to_reload)
+        room = UpdateRoom(settings, opened.registry, manager, _nothing_to_reload, now)
         try:
             outcome = None
             async for event in work(room.works):

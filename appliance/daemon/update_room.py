@@ -6,6 +6,8 @@ Ownership: event loop. Off a sealed box nothing here writes anything before some
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
+from datetime import datetime
 
 from appliance import __version__
 from appliance.backends.probe import probe
@@ -15,7 +17,7 @@ from appliance.registry.model_registry import ModelRegistry
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
 from appliance.updates.audit_entry import AuditEvent, AuditFact
-from appliance.updates.box import Box, DeviceFacts
+from appliance.updates.box import Box, DeviceFacts, utc_now
 from appliance.updates.installer import Installer
 from appliance.updates.update_works import UpdateWorks
 
@@ -27,10 +29,17 @@ _SAVE_TIME_EVERY_S = 3600.0
 class UpdateRoom:
     """One daemon's updates."""
 
-    def __init__(self, settings: Settings, registry: ModelRegistry, manager: ModelManager, reload: Reload) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: ModelRegistry,
+        manager: ModelManager,
+        reload: Reload,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         """Create it on the running event loop. reload: reads the settings again, as SIGHUP does."""
         stopping = threading.Event()
-        self._box = Box.of(settings, registry, has_gpu=has_gpu)
+        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now)
         gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, reload)
         self.works = UpdateWorks(Installer(self._box, gate), stopping)
         self._sealed = registry.sealed

@@ -27,6 +27,11 @@ from appliance.updates.trust_store import TrustedRoot, TrustStore
 from appliance.updates.update_clock import UpdateClock
 
 
+def utc_now() -> datetime:
+    """Ask the machine's clock."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """Who a box is, whom it trusts, and the last ticket that stayed. `problem`: why it can trust nobody."""
@@ -60,7 +65,7 @@ class Box:
         registry: ModelRegistry,
         *,
         has_gpu: Callable[[], bool],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> "Box":
         """Open the parts of a state directory."""
         layout = settings.layout
