@@ -34,7 +34,7 @@ from appliance.updates.gate import Gate
 from appliance.updates.healing import heal
 from appliance.updates.journal import OpenUpdate, UpdateStage
 from appliance.updates.medium import Medium
-from appliance.updates.outcome import HEALED, UpdateOutcome
+from appliance.updates.outcome import HEALED, ROLLED_BACK, UpdateOutcome
 from appliance.updates.plan import Plan
 from appliance.updates.preparation import ApplyRequest, Preparation, Prepared, summary
 from appliance.updates.staging import Staging, TrialFailed
@@ -73,7 +73,9 @@ class Installer:
         if not self._turn.acquire(blocking=False):
             return UpdateOutcome.of_refusal(_busy())
         try:
-            self.finish_open(report, stopping)
+            finished = self.finish_open(report, stopping)
+            if finished is not None and finished.result == ROLLED_BACK:
+                return finished  # asked for once, before a power cut: not a second step back
             record = self._newest(TicketState.CONFIRMED)
             if record is None:
                 return UpdateOutcome.of_refusal(_nothing_to_take_back())
