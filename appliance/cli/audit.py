@@ -1,5 +1,6 @@
 """`appliance audit`: what happened on this box, and whether the log of it is whole."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,11 +9,14 @@ import typer
 
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
 from appliance.cli.output import print_facts, print_json, print_table, print_text, say
-from appliance.errors import Failed
+from appliance.errors import Failed, InvalidInput, NotFound
 from appliance.settings import StateLayout
 
 if TYPE_CHECKING:
     from appliance.updates.audit_log import AuditLog
+    from appliance.updates.device_store import DeviceStore
+
+_HEAD = re.compile(r"[0-9a-f]{8,64}")
 
 app = typer.Typer(help="Read and check the audit log.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,29 +30,37 @@ def verify(
         str | None,
         typer.Option(metavar="HEX", help="Public key of the box that exported it: appliance provision --json."),
     ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIGITS", help="Digits on a technician's receipt: such an entry must be there."),
+    ] = None,
+    receipt: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A receipt of this box: its entry must be there.")
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Check every line of the log: nothing changed, deleted, moved, added or cut off. Else the exit status is 1."""
+    witnesses = [_digits(text) for text in head or ()]
     if exported is not None:
-        _verify_export(exported, key, as_json=as_json)
+        _verify_export(exported, key, witnesses, as_json=as_json)
         return
     if key is not None:
         raise typer.BadParameter("goes together with --exported", param_hint="--key")
     from appliance.updates.device_store import DeviceStore  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
-    log = _open(layout)
-    findings = log.verify()
-    head = None if findings else log.head()
-    if head is not None and not head.seq and DeviceStore(layout.device).is_sealed:
+    device, log = DeviceStore(layout.device), _open(layout)
+    findings = log.verify([*witnesses, *(_witness(path, device) for path in receipt or ())])
+    end = None if findings else log.head()
+    if end is not None and not end.seq and device.is_sealed:
         findings.append(f"{layout.audit} holds no entry though this box was provisioned: the whole log was removed")
     if as_json:
-        print_json({"seq": head.seq if head else None, "head": head.digest if head else None, "findings": findings})
-    elif head is not None and not findings:
-        print_text(f"the audit log is whole; it ends with entry {head.seq}, head {head.short}")
+        print_json({"seq": end.seq if end else None, "head": end.digest if end else None, "findings": findings})
+    elif end is not None and not findings:
+        print_text(f"the audit log is whole; it ends with entry {end.seq}, head {end.short}")
     _fail(findings, as_json=as_json)
 
 
@@ -107,12 +119,32 @@ def _open(layout: StateLayout) -> "AuditLog":
     return AuditLog(layout.audit, lambda: datetime.now(UTC))
 
 
-def _verify_export(exported: Path, key: str | None, *, as_json: bool) -> None:
+def _digits(text: str) -> str:
+    if not _HEAD.fullmatch(text.lower()):
+        raise typer.BadParameter(f"is '{text[:80]}', expected 8 to 64 of 0-9 a-f", param_hint="--head")
+    return text.lower()
+
+
+def _witness(path: Path, device: "DeviceStore") -> str:
+    """Return the digest that a receipt of this very box shows."""
+    from appliance.bundle.receipt import SignedReceipt  # noqa: PLC0415
+
+    identity = device.identity()
+    if identity is None:
+        raise NotFound("this box was never provisioned, so no receipt is its own", hint="appliance provision --help")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"the receipt {path} cannot be read: {error.strerror}") from error
+    return SignedReceipt.parse(data).verify(identity.receipt_key).audit_digest
+
+
+def _verify_export(exported: Path, key: str | None, witnesses: list[str], *, as_json: bool) -> None:
     if key is None:
         raise typer.BadParameter("is needed to check an exported log", param_hint="--key")
     from appliance.updates.audit_export import verify_export  # noqa: PLC0415
 
-    findings = verify_export(exported, key)
+    findings = verify_export(exported, key, witnesses)
     if as_json:
         print_json({"findings": findings})
     elif not findings:

@@ -57,6 +57,8 @@ def provision(
         print_json(_document(done))
     else:
         _show(done)
+    if done.is_new and layout.database.exists():
+        say("models that were added before are not signed: they are served again when a bundle brings them")
 
 
 def _read(root: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Whether an audit log is what was written. Pure: lines come in, findings come out."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,13 +50,17 @@ def judge_rest(rest: bytes, head: AuditHead) -> Rest:
     return Rest.ONE_ENTRY if follows and not more and rest.endswith(b"\n") else Rest.FOREIGN
 
 
-def chain_findings(lines: Iterable[AuditLine], head: AuditHead | None) -> list[str]:
-    """Name every place where lines were changed, deleted, moved or added, and whether the end is missing."""
-    walk = _Walk()
+def chain_findings(lines: Iterable[AuditLine], head: AuditHead | None, witnesses: Collection[str] = ()) -> list[str]:
+    """Name every place where lines were changed, deleted, moved or added, and whether the end is missing.
+
+    witnesses: digests that receipts show, whole or their first digits; each must be that of a line.
+    """
+    walk = _Walk(witnesses)
     for line in lines:
         walk.take(line)
     walk.check_beginning()
     walk.check_end(head)
+    walk.check_witnesses()
     return walk.findings
 
 
@@ -71,8 +75,9 @@ def readable_entry(line: bytes) -> AuditEntry | None:
 class _Walk:
     """One pass over the lines; keeps nothing but the line before."""
 
-    def __init__(self) -> None:
+    def __init__(self, witnesses: Collection[str]) -> None:
         self.findings: list[str] = []
+        self._sought = set(witnesses)
         self._first: AuditEntry | None = None
         self._dropped: set[tuple[int, str]] = set()
         self._last_seq = 0
@@ -97,6 +102,7 @@ class _Walk:
             self.findings.append(f"{line}: the log was found damaged then: {entry.facts.get('reason', '')}")
         self._last_seq, self._last_prev, self._last_line = entry.seq, entry.prev, line
         self._last_digest = digest_of_line(line.data)
+        self._sought = {digits for digits in self._sought if not self._last_digest.startswith(digits)}
 
     def check_beginning(self) -> None:
         """The first entry is number 1, or an entry says that those before it were dropped."""
@@ -121,6 +127,13 @@ class _Walk:
                 self.findings.append(f"{self._last_line}: was changed: it is not the line that the head names")
         elif (head.seq + 1, head.digest) != (self._last_seq, self._last_prev):
             self.findings.append(f"{self._last_line}: entry {self._last_seq} was added; the head names {head.seq}")
+
+    def check_witnesses(self) -> None:
+        """Every digest that a receipt shows was met."""
+        self.findings += [
+            f"no entry has the digest {digits}: the receipt is from another log, or its entry was dropped since"
+            for digits in sorted(self._sought)
+        ]
 
     def _check_link(self, line: AuditLine, entry: AuditEntry) -> None:
         if entry.seq != self._last_seq + 1:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,7 +56,7 @@ def write_export(
     return ExportedLog(log, beside, head)
 
 
-def verify_export(log: Path, public_key: str) -> list[str]:
+def verify_export(log: Path, public_key: str, witnesses: Collection[str] = ()) -> list[str]:
     """Check an exported log against its checkpoint and the box's key (hex). Returns findings. Raises InvalidInput."""
     beside = log.with_suffix(_CHECKPOINT_SUFFIX)
     for path in (log, beside):
@@ -67,7 +67,7 @@ def verify_export(log: Path, public_key: str) -> list[str]:
     with disk_errors("reading the exported audit log"), log.open("rb") as stream:
         checkpoint = SignedCheckpoint.parse(beside.read_bytes()).verify(public_key)
         head = AuditHead(seq=checkpoint.seq, digest=checkpoint.digest)
-        findings = chain_findings(OpenSegment(log.name, stream, log.stat().st_size).lines(), head)
+        findings = chain_findings(OpenSegment(log.name, stream, log.stat().st_size).lines(), head, witnesses)
         stream.seek(0)
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != checkpoint.file_sha256 and not findings:

@@ -11,7 +11,7 @@ never payloads. Whoever owns the box can rewrite all of it; then it differs from
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,7 +85,10 @@ class AuditLog:
         self._most_segments = most_segments
 
     def append(self, event: AuditEvent, facts: Mapping[str, AuditFact] = _NO_FACTS) -> AuditHead:
-        """Write an entry down and return the head that names it. Raises Failed if the disk does not take it."""
+        """Write an entry down and return the head that names it. Raises Failed if the disk does not take it.
+
+        Waits for the disk, three times: never call it on an event loop.
+        """
         with self._alone():
             head = self._write(self._mended(), event, facts)
             while len(segments := self._files.segments()) > self._most_segments:
@@ -104,10 +107,13 @@ class AuditLog:
                 raise Failed(now.head_problem, hint="see what else is wrong: appliance audit verify")
             return now.head or AuditHead()
 
-    def verify(self) -> list[str]:
-        """Check every line. Returns what was changed, deleted, moved, added or cut off; nothing if all is well."""
+    def verify(self, witnesses: Collection[str] = ()) -> list[str]:
+        """Check every line. Returns what was changed, deleted, moved, added or cut off; nothing if all is well.
+
+        witnesses: digests that receipts show; each must be found.
+        """
         with self._snapshot() as now:
-            findings = chain_findings(now.lines(), now.head)
+            findings = chain_findings(now.lines(), now.head, witnesses)
         return [now.head_problem, *findings] if now.head_problem else findings
 
     def entries(self, last: int | None = None) -> list[AuditEntry]:

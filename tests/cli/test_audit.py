@@ -11,6 +11,8 @@ from appliance.settings import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore
+from appliance.updates.outcome import UpdateOutcome
+from appliance.updates.receipts import sign_receipt, write_receipt
 from tests.cli.terminal import Terminal
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -90,6 +92,26 @@ def test_an_export_can_be_checked_elsewhere(box: Terminal, terminal: Terminal, t
     Path(exported["log"]).write_bytes(Path(exported["log"]).read_bytes()[:-10])
     box.appliance("audit", "verify", "--exported", exported["log"], "--key", key, code=1)
     box.appliance("audit", "verify", "--exported", exported["log"], code=2)
+
+
+@pytest.mark.slow
+def test_what_receipts_show_must_stand_in_the_log(box: Terminal, tmp_path: Path) -> None:
+    layout = StateLayout(box.state)
+    log = AuditLog(layout.audit, lambda: NOON)
+    installed = UpdateOutcome(0, "INSTALLED", "installed")
+    written = write_receipt(
+        tmp_path,
+        sign_receipt(
+            DeviceStore(layout.device), installed, serving=(), time=NOON, software="0.1.0", audit=log.head()
+        ),
+    )
+    receipt = tmp_path / written.path
+
+    assert "is whole" in box.appliance("audit", "verify", "--head", log.head().short, "--receipt", receipt).out
+    assert "no entry has the digest" in box.appliance("audit", "verify", "--head", "0" * 8, code=1).story
+    box.appliance("audit", "verify", "--head", "xyz", code=2)
+    receipt.write_bytes(receipt.read_bytes().replace(b"BOX-7", b"BOX-8"))
+    assert "from another box" in box.appliance("audit", "verify", "--receipt", receipt, code=1).story
 
 
 @pytest.mark.slow

@@ -126,6 +126,43 @@ def test_a_well_formed_entry_behind_the_head_is_named(log: AuditLog, tmp_path: P
     assert "entry 9 was added; the head names 6" in log.verify()[0]
 
 
+def test_no_line_can_be_deleted_doubled_or_moved_unseen(tmp_path: Path) -> None:
+    log = filled(tmp_path / "audit", 5)
+    path = tmp_path / "audit" / FIRST
+    lines = path.read_bytes().splitlines(keepends=True)
+    changes = [[*lines[:at], *lines[at + 1 :]] for at in range(5)]
+    for source in range(5):
+        for target in range(6):
+            changes.append([*lines[:target], lines[source], *lines[target:]])
+            moved = [line for at, line in enumerate(lines) if at != source]
+            moved.insert(target, lines[source])
+            changes.append(moved)
+    changes = [change for change in changes if change != lines]
+    assert len(changes) > 50
+
+    for change in changes:
+        path.write_bytes(b"".join(change))
+        assert log.verify(), change
+
+
+def test_the_digits_on_a_receipt_are_found_again(log: AuditLog) -> None:
+    shown = log.head()
+    log.append(AuditEvent.SERVICE_STOPPED)
+
+    assert log.verify([shown.short, shown.digest]) == []
+    (finding,) = log.verify([shown.short, "0123456789abcdef"])
+    assert "no entry has the digest 0123456789abcdef" in finding
+
+
+def test_a_log_that_was_put_back_to_an_older_state_lacks_what_a_receipt_shows(log: AuditLog, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "audit", tmp_path / "older")
+    shown = log.append(AuditEvent.UPDATE_INSTALLED)
+    older = open_log(tmp_path / "older")
+
+    assert older.verify() == []
+    assert older.verify([shown.short]) != []
+
+
 @pytest.mark.parametrize("flipped", [b"\x01", b"\x20", b"\x80"])
 def test_no_bit_of_the_log_can_change_unseen(tmp_path: Path, flipped: bytes) -> None:
     log = filled(tmp_path / "audit", 3)
