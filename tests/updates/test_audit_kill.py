@@ -191,3 +191,46 @@ def test_an_export_that_is_killed_anywhere_can_be_repeated(tmp_path: Path, devic
         exported = small_log(state / "audit").export(state / "stick", device)
         assert verify_export(exported.log, device.make_key()) == [], place
         assert small_log(state / "audit").verify() == [], place
+
+
+def operations_of(state: Path, operation: Callable[[Path], object]) -> list[str]:
+    done: list[str] = json.loads(killed_before(0, lambda: lambda: operation(state)))
+    return done
+
+
+def assert_durable_renames(operations: list[str]) -> int:
+    """Content is on the disk before its name, and each name before the next step that could rely on it."""
+    renames = [at for at, line in enumerate(operations) if line.startswith(("replace ", "rename "))]
+    for at in renames:
+        _, source, target = operations[at].split()
+        written = max(before for before, line in enumerate(operations[:at]) if line == f"write {source}")
+        assert f"fsync {source}" in operations[written:at]
+        following = next((after for after in renames if after > at), len(operations))
+        assert f"fsync {Path(target).parent}" in operations[at:following], operations[at]
+    return len(renames)
+
+
+@pytest.mark.parametrize("prepare", [empty, two_entries, full_segment])
+def test_a_line_is_on_the_disk_before_the_head_names_it(tmp_path: Path, prepare: Callable[[Path], None]) -> None:
+    """What a power cut would find."""
+    state = tmp_path / "audit"
+    prepare(state)
+    operations = operations_of(state, lambda state: small_log(state).append(AuditEvent.UPDATE_ACCEPTED))
+
+    segment = max(state.glob("*.jsonl"))
+    head = next(at for at, line in enumerate(operations) if line.startswith("replace "))
+    written = operations.index(f"write {segment}")
+    assert f"fsync {segment}" in operations[written:head]
+    if prepare is not two_entries:
+        synced = operations.index(f"fsync {segment}")
+        assert f"fsync {state}" in operations[synced:head], "a new file's name comes before the head that names it"
+    assert assert_durable_renames(operations) == 1
+
+
+def test_a_box_is_sealed_only_when_all_the_rest_is_on_the_disk(tmp_path: Path) -> None:
+    operations = operations_of(tmp_path / "state", provisioned)
+
+    names = [Path(line.split()[-1]).name for line in operations if line.startswith("replace ")]
+    assert names == ["root.json", "receipt.key", "head.json", "identity.json"]
+    assert assert_durable_renames(operations) == 4
+    assert operations[-1] == f"fsync {tmp_path / 'state' / 'device'}"
