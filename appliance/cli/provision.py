@@ -35,7 +35,6 @@ def provision(
     """
     from appliance.daemon.state_lock import daemon_lock  # noqa: PLC0415  (heavy: not for --help)
     from appliance.updates.provisioning import provision as seal  # noqa: PLC0415
-    from appliance.updates.trust_store import TrustStore  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     data = _read(root)
@@ -49,7 +48,6 @@ def provision(
                 site=site,
                 groups=group or (),
                 now=lambda: datetime.now(UTC),
-                trust=TrustStore(layout.trust),
             )
     except Busy as error:
         raise Busy(error.message, hint="stop it, so that it starts sealed: systemctl stop appliance") from error
@@ -62,7 +60,7 @@ def provision(
 
 
 def _read(root: Path) -> bytes:
-    from appliance.updates.first_root import LARGEST_ROOT_BYTES  # noqa: PLC0415
+    from appliance.updates.provisioning import LARGEST_ROOT_BYTES  # noqa: PLC0415
 
     try:
         with root.open("rb") as stream:
@@ -88,7 +86,7 @@ def _document(done: "Provisioned") -> dict[str, object]:
             "version": root.version,
             "sha256": root.fingerprint,
             "threshold": root.threshold,
-            "keys": list(root.keyids),
+            "keys": list(root.key_ids),
         },
     }
 
@@ -103,7 +101,7 @@ def _show(done: "Provisioned") -> None:
             ("groups", ", ".join(identity.groups) or "none"),
             ("sealed", f"{identity.sealed_at}{'' if done.is_new else ' (before; nothing was changed)'}"),
             ("root", f"version {root.version}, SHA-256 {root.fingerprint}"),
-            *(("root key", keyid) for keyid in root.keyids),
+            *(("root key", keyid) for keyid in root.key_ids),
             ("receipt key", identity.receipt_key),
         ]
     )

@@ -7,7 +7,6 @@ happens in between, the same command goes on where it stopped; with other values
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -19,22 +18,12 @@ from appliance.settings import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore
-from appliance.updates.first_root import FirstRoot, read_first_root
+from appliance.updates.trust_store import TrustedRoot, TrustStore, read_root
 
+LARGEST_ROOT_BYTES = 512_000  # as python-tuf
 _ANOTHER_OWNER = (
     "a box for another owner or place starts with an empty state directory; see who it is: appliance status"
 )
-
-
-class TrustAnchor(Protocol):
-    """Where trust is kept: what provisioning needs of it."""
-
-    @property
-    def is_provisioned(self) -> bool:
-        """Whether a first root is there, durably."""
-
-    def provision(self, root: bytes) -> None:
-        """Begin with this root, durably: wholly or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +31,7 @@ class Provisioned:
     """A sealed box. `is_new`: False if it was sealed with the same values before, and nothing was done."""
 
     identity: DeviceIdentity
-    root: FirstRoot
+    root: TrustedRoot
     is_new: bool
 
 
@@ -55,11 +44,13 @@ def provision(
     site: str,
     groups: Sequence[str] = (),
     now: Callable[[], datetime],
-    trust: TrustAnchor,
 ) -> Provisioned:
-    """Seal the box. Raises InvalidInput, UpdateRefused; AlreadyExists if it was begun or done with other values."""
-    device = DeviceStore(layout.device)
-    first_root = read_first_root(root)
+    """Seal the box. Raises InvalidInput; AlreadyExists if it was begun or done with other values.
+
+    The root may have expired: newer ones come with the first bundle.
+    """
+    device, trust = DeviceStore(layout.device), TrustStore(layout.trust)
+    first_root = _read_root(root)
     proposed = _identity(serial, hardware, site, groups, moment_text(now()))
     with disk_errors("provisioning this box"):
         make_directory(layout.device)
@@ -72,10 +63,20 @@ def provision(
             device.keep_first_root(root)
             identity = proposed.model_copy(update={"receipt_key": device.make_key()})
             if not trust.is_provisioned:
+                trust.recover()
                 trust.provision(root)
             AuditLog(layout.audit, now).append(AuditEvent.DEVICE_PROVISIONED, _facts(identity, first_root))
             device.seal(identity)
     return Provisioned(identity, first_root, is_new=True)
+
+
+def _read_root(root: bytes) -> TrustedRoot:
+    if len(root) > LARGEST_ROOT_BYTES:
+        raise InvalidInput(
+            f"the root file has more than {LARGEST_ROOT_BYTES} bytes",
+            hint="take the file root.json that the signing station wrote: appliance publish init",
+        )
+    return read_root(root)
 
 
 def _identity(serial: str, hardware: str, site: str, groups: Sequence[str], sealed_at: str) -> DeviceIdentity:
@@ -97,7 +98,7 @@ def _identity(serial: str, hardware: str, site: str, groups: Sequence[str], seal
         ) from error
 
 
-def _require_same_root(device: DeviceStore, trust: TrustAnchor, root: bytes) -> None:
+def _require_same_root(device: DeviceStore, trust: TrustStore, root: bytes) -> None:
     """Trust that was begun stays with its root; before that, a root file may still be exchanged."""
     if (trust.is_provisioned or device.is_sealed) and device.first_root() != root:
         raise AlreadyExists("this box was provisioned with another root file", hint=_ANOTHER_OWNER)
@@ -114,7 +115,7 @@ def _require_same_box(sealed: DeviceIdentity, proposed: DeviceIdentity) -> None:
             )
 
 
-def _facts(identity: DeviceIdentity, root: FirstRoot) -> dict[str, str | int]:
+def _facts(identity: DeviceIdentity, root: TrustedRoot) -> dict[str, str | int]:
     return {
         "serial": identity.serial,
         "hardware": identity.hardware,

@@ -49,7 +49,7 @@ def test_a_root_that_cannot_be_read_or_is_none_leaves_nothing_behind(terminal: T
     assert "cannot be read" in terminal.appliance("provision", "--root", root.parent / "no", *WARD, code=1).story
     root.write_text("{}")
 
-    assert "is no TUF root" in terminal.appliance("provision", "--root", root, *WARD, code=1).story
+    assert "not a root of trust" in terminal.appliance("provision", "--root", root, *WARD, code=1).story
     assert not StateLayout(terminal.state).device.exists()
 
 

@@ -18,9 +18,9 @@ from appliance.updates.device_store import DeviceStore
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.provisioning import provision
 from appliance.updates.receipts import sign_receipt, write_receipt
+from appliance.updates.trust_store import TrustStore
 from tests.support.kill_points import killed_before
 from tests.updates.first_roots import root_file
-from tests.updates.test_provisioning import DirectoryTrust
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROOT = root_file()
@@ -116,9 +116,7 @@ def test_an_entry_that_was_acknowledged_survives_every_kill_of_the_next(tmp_path
 
 
 def provisioned(state: Path) -> None:
-    layout = StateLayout(state)
-    trust = DirectoryTrust(layout)
-    provision(layout, ROOT, serial="BOX-7", hardware="pc", site="ward-3", now=lambda: NOON, trust=trust)
+    provision(StateLayout(state), ROOT, serial="BOX-7", hardware="pc", site="ward-3", now=lambda: NOON)
 
 
 @pytest.mark.slow
@@ -146,7 +144,7 @@ def assert_whole(layout: StateLayout, place: str) -> None:
     assert identity.receipt_key == device.make_key(), place
     assert device.sign(b"document"), place
     assert device.first_root() == ROOT, place
-    assert DirectoryTrust(layout).is_provisioned, place
+    assert TrustStore(layout.trust).bootstrap() == ROOT, place
     log = AuditLog(layout.audit, lambda: NOON)
     assert log.verify() == [], place
     assert log.entries()[-1].event == "device_provisioned", place
@@ -203,8 +201,9 @@ def assert_durable_renames(operations: list[str]) -> int:
     renames = [at for at, line in enumerate(operations) if line.startswith(("replace ", "rename "))]
     for at in renames:
         _, source, target = operations[at].split()
-        written = max(before for before, line in enumerate(operations[:at]) if line == f"write {source}")
-        assert f"fsync {source}" in operations[written:at]
+        written = [before for before, line in enumerate(operations[:at]) if line == f"write {source}"]
+        if written:  # else it is a link
+            assert f"fsync {source}" in operations[written[-1] : at]
         following = next((after for after in renames if after > at), len(operations))
         assert f"fsync {Path(target).parent}" in operations[at:following], operations[at]
     return len(renames)
@@ -231,6 +230,6 @@ def test_a_box_is_sealed_only_when_all_the_rest_is_on_the_disk(tmp_path: Path) -
     operations = operations_of(tmp_path / "state", provisioned)
 
     names = [Path(line.split()[-1]).name for line in operations if line.startswith("replace ")]
-    assert names == ["root.json", "receipt.key", "head.json", "identity.json"]
-    assert assert_durable_renames(operations) == 4
+    assert names == ["root.json", "receipt.key", "floor.a", "floor.b", "current", "head.json", "identity.json"]
+    assert assert_durable_renames(operations) == 7
     assert operations[-1] == f"fsync {tmp_path / 'state' / 'device'}"
