@@ -106,6 +106,15 @@ class AuditFiles:
             return stream.read(LONGEST_LINE_BYTES + 1)
         return b""
 
+    def line_before(self, segment: int, end_bytes: int) -> bytes:
+        """Return the line, without its line break, that ends exactly there; empty if none does."""
+        with suppress(FileNotFoundError), self.path(segment).open("rb") as stream:
+            stream.seek(max(0, end_bytes - LONGEST_LINE_BYTES))
+            data = stream.read(wanted := min(end_bytes, LONGEST_LINE_BYTES))
+            if len(data) == wanted and data.endswith(b"\n"):
+                return data[:-1].rpartition(b"\n")[2]
+        return b""
+
     def cut(self, segment: int, size_bytes: int) -> None:
         """Shorten a file, durably."""
         descriptor = os.open(self.path(segment), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -146,9 +146,9 @@ class AuditLog:
     def _behind(self, head: AuditHead) -> AuditHead | None:
         """Look at what follows the head. None if the head itself cannot be relied on."""
         here = self._files.size_bytes(head.segment)
-        if here < head.size_bytes:
-            lost = f"the end was cut: {head.size_bytes} bytes expected, {here} found"
-            return self._gone_on(head.model_copy(update={"size_bytes": here}), lost)
+        if head.seq and digest_of_line(self._files.line_before(head.segment, head.size_bytes)) != head.digest:
+            reason = f"entry {head.seq} did not end at byte {head.size_bytes} of its file, which has {here}"
+            return self._gone_on(head.model_copy(update={"size_bytes": here}), reason)
         segment, offset = head.segment, head.size_bytes
         if head.seq and self._files.path(head.seq + 1).exists() and here == offset:
             segment, offset = head.seq + 1, 0  # the next file was begun

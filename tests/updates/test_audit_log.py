@@ -197,6 +197,19 @@ def test_a_log_whose_end_was_cut_goes_on_behind_the_entry_that_its_head_names(lo
     assert any("line 5: is entry 7, expected" in finding for finding in log.verify())
 
 
+@pytest.mark.parametrize("name", [b"d", b"digits-and-more"])
+def test_a_line_that_someone_made_longer_or_shorter_costs_no_other_line(
+    log: AuditLog, tmp_path: Path, name: bytes
+) -> None:
+    edit_lines(tmp_path / "audit", lambda lines: [lines[0], lines[1].replace(b"digits", name), *lines[2:]])
+    log.append(AuditEvent.SERVICE_STARTED)
+
+    assert [entry.seq for entry in log.entries()] == [1, 2, 3, 4, 5, 6, 7, 8]
+    changed, recorded = log.verify()
+    assert "line 2: was changed" in changed
+    assert "line 7: the log was found damaged then: entry 6 did not end at byte" in recorded
+
+
 def test_lines_that_someone_added_are_kept_and_named(log: AuditLog, tmp_path: Path) -> None:
     filled(tmp_path / "longer", 9)
     shutil.copy(tmp_path / "longer" / FIRST, tmp_path / "audit" / FIRST)
