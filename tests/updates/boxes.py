@@ -25,7 +25,6 @@ from appliance.updates.box import Box
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.preparation import ApplyRequest, inspect
 from appliance.updates.provisioning import provision
-from appliance.updates.trust_store import TrustStore
 from appliance.updates.update_run import UpdateProgress
 
 PASSPHRASE = b"a few words in a row"
@@ -145,7 +144,6 @@ class SealedBox:
         return self.clock or datetime.now(UTC)
 
     def seal(self, root: bytes, *, serial: str = SERIAL, groups: Sequence[str] = ()) -> None:
-        trust = TrustStore(self.layout.trust)
         provision(
             self.layout,
             root,
@@ -154,7 +152,6 @@ class SealedBox:
             site=SITE,
             groups=groups,
             now=self.now,
-            trust=trust,
         )
 
     def apply(self, place: Path, **request: object) -> UpdateOutcome:
