@@ -139,6 +139,7 @@ def _show(outcome: "UpdateOutcome") -> None:
         *(("not for this site", path) for path in outcome.skipped),
         *(("after a restart", name) for name in outcome.needs_restart),
         ("receipt", outcome.receipt),
+        ("no receipt", outcome.receipt_problem),
         ("audit", outcome.audit_head),
     ]
     print_facts([(name, value) for name, value in facts if value])

@@ -11,6 +11,7 @@ from appliance.bundle.device import DeviceIdentity
 from appliance.bundle.moments import moment_text
 from appliance.bundle.receipt import ServedVersion
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.errors import ApplianceError
 from appliance.model.identity import Digest
 from appliance.registry.aliases import SERVING
 from appliance.registry.model_registry import ModelRegistry
@@ -139,16 +140,20 @@ class Box:
         ]
 
     def with_receipt(self, outcome: UpdateOutcome, place: Path) -> UpdateOutcome:
-        """Write how an update ended on its medium, if that takes it, and say where."""
-        head = self.audit.head()
+        """Write how an update ended on its medium, if that takes it. What prevents it is told, no more."""
         judged = self.clock.judge()
         clock = "trusted" if not judged.suspect else f"suspect: certainly not before {moment_text(judged.floor)}"
-        outcome = replace(outcome, audit_head=head.short, clock=clock)
-        signed = sign_receipt(
-            self.device, outcome, serving=self.serving(), time=self.now(), software=__version__, audit=head
-        )
+        outcome = replace(outcome, clock=clock)
+        try:
+            head = self.audit.recover()
+            outcome = replace(outcome, audit_head=head.short)
+            signed = sign_receipt(
+                self.device, outcome, serving=self.serving(), time=self.now(), software=__version__, audit=head
+            )
+        except ApplianceError as error:  # a damaged log or key; the update is what it is
+            return replace(outcome, receipt_problem=error.message)
         written = write_receipt(place, signed)
-        return replace(outcome, receipt=written.path)
+        return replace(outcome, receipt=written.path, receipt_problem=written.problem)
 
     def free_bytes(self) -> int:
         """Room on the disk of the state directory."""

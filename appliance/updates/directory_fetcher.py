@@ -4,10 +4,10 @@ import io
 from collections.abc import Iterator
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
-from tuf.ngclient.fetcher import FetcherInterface
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.updates.medium import Medium, NotOnMedium
+from appliance.updates.tuf_client import FetcherInterface
 
 _PIECE_BYTES = 64 * 1024
 

@@ -28,7 +28,8 @@ class UpdateOutcome:
     """What happened. `code`: the exit status, 0 if all is well. `result`: a word from above, or a Refusal's name.
 
     needs_restart: settings of the site that wait for a restart of the daemon. receipt: its path, '' if the medium
-    is read-only. audit_head: the first digits of the log's head, for the receipt on paper.
+    is read-only, or takes none because of `receipt_problem`. audit_head: the first digits of the log's head, for the
+    receipt on paper.
     """
 
     code: int
@@ -46,6 +47,7 @@ class UpdateOutcome:
     needs_restart: tuple[str, ...] = ()
     clock: str = ""  # "trusted", or why not
     receipt: str = ""
+    receipt_problem: str = ""
     audit_head: str = ""
 
     @classmethod

@@ -14,7 +14,6 @@ from typing import Self, TypeVar
 
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import TargetFile
-from tuf.ngclient import Updater, UpdaterConfig
 
 from appliance.bundle.layout import (
     LARGEST_TARGET_BYTES,
@@ -38,6 +37,7 @@ from appliance.updates.directory_fetcher import DirectoryFetcher
 from appliance.updates.medium import Medium, NotOnMedium
 from appliance.updates.root_chain import require_whole_chain
 from appliance.updates.trust_store import TrustStore, role_versions
+from appliance.updates.tuf_client import Updater, UpdaterConfig
 from appliance.updates.verification_errors import missing, refusal_of, rollback
 
 D = TypeVar("D", bound=SignedDocument)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("model", "backends", "registry", "serving", "rpc", "daemon", "cli")
+ROOMS = ("bundle", "model", "backends", "registry", "serving", "updates", "rpc", "daemon", "cli")
 WORKSTATION = {
     "torch",
     "transformers",

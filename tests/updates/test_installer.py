@@ -52,6 +52,15 @@ def test_the_receipt_on_the_stick_is_signed_by_the_box_and_names_the_audit_head(
     assert outcome.audit_head == receipt.audit_head
 
 
+def test_a_lost_receipt_key_does_not_hide_that_the_update_is_installed(publisher: Publisher, box: SealedBox) -> None:
+    (box.layout.device / "receipt.key").unlink()
+
+    outcome = box.apply(publisher.stick(1))
+    assert (outcome.code, outcome.result, outcome.receipt) == (0, "INSTALLED", "")
+    assert outcome.receipt_problem
+    assert box.desired() == ONE
+
+
 def test_the_same_stick_again_has_nothing_to_do(publisher: Publisher, box: SealedBox) -> None:
     stick = publisher.stick(1)
     box.apply(stick)
