@@ -5,6 +5,7 @@ it stopped: complete parts are hashed again on this disk, which is quicker than 
 whole content has the digest that is its name.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,10 +43,11 @@ def assemble(
     `open_part` raises) and Failed (the disk).
     """
     with disk_errors(f"staging {digest}"):
+        path = partial / digest_hex(digest)
+        make_directory(partial)
+        _unlink_if_published(path)
         if blobs.path(digest).exists() and hash_file(blobs.path(digest)) == digest_hex(digest):
             return
-        make_directory(partial)
-        path = partial / digest_hex(digest)
         _Assembly(digest, parts, path).run(open_part, advance)
         blobs.publish(path, digest)
         blobs.sync()
@@ -63,6 +65,13 @@ def forget_partial(partial: Path, keep: Collection[Digest] = ()) -> None:
             if path.name not in kept:
                 path.unlink()
         fsync_directory(partial)
+
+
+def _unlink_if_published(path: Path) -> None:
+    """Take away what a crash left of a file that has got its name as a blob: it must never be written to again."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1:
+            path.unlink()
 
 
 class _Assembly:

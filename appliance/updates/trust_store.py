@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
@@ -117,7 +118,7 @@ class TrustStore:
         return (self.current / ROOT_HISTORY / f"{max(numbers)}.root.json").read_bytes()
 
     def versions(self) -> dict[str, int]:
-        """Return the version of every role in force (those that were needed so far)."""
+        """Return the version of every role in force."""
         return {"root": self.root().version} | role_versions(self.current)
 
     def signs(self, target: str, sha256_hex: str) -> bool:
@@ -252,12 +253,24 @@ def root_versions(generation: Path) -> set[int]:
 
 
 def role_versions(generation: Path) -> dict[str, int]:
-    """Return the version of every role but root whose metadata a generation has, by the name of its file."""
+    """Return the version of every role but root: the snapshot's own word for all that it vouches for.
+
+    Files of roles that were not needed lately may be older than that: they are read again when they are needed.
+    """
     versions = {}
-    for path in sorted(generation.glob("*.json")):
-        if path.name != "root.json":
-            versions[path.name.removesuffix(".json")] = int(json.loads(path.read_bytes())["signed"]["version"])
+    for role in ("timestamp", "snapshot"):
+        path = generation / f"{role}.json"
+        if path.exists():
+            versions[role] = int(_signed(path)["version"])
+    if "snapshot" in versions:
+        meta = _signed(generation / "snapshot.json")["meta"]
+        versions |= {name.removesuffix(".json"): int(entry["version"]) for name, entry in meta.items()}
     return versions
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
+    return signed
 
 
 def _digest_of_keys(key_ids: list[str]) -> str:

@@ -72,7 +72,7 @@ class VerifiedBundle:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Versions of the roles that were needed so far."""
+        """Versions of the roles."""
         return role_versions(self._copy)
 
     def read_target(self, path: str, sha256_hex: str) -> bytes:
