@@ -7,26 +7,24 @@ changes once it is there. What a failure leaves in the workspace goes with it; p
 
 import io
 import shutil
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance.errors import AlreadyExists, Failed, InvalidInput
-from appliance.model.config import ModelConfig
+from appliance.errors import Failed
 from appliance.model.identity import Digest, ModelVersion, digest_of_hex
-from appliance.model.signature import ModelSignature
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import copy_hashed, disk_errors
 from appliance.registry.manifest import Manifest, ManifestFile
-from appliance.registry.package import Package, read_package
+from appliance.registry.package import Package
 from appliance.registry.package_files import PackageFile, open_package_file
-from appliance.registry.queries import find_version, get_digests, insert_version
+from appliance.registry.queries import insert_version
 from appliance.registry.records import RegisteredVersion
+from appliance.registry.scrub_results import forget
+from appliance.registry.version_trial import Check, find_same, read_version, tried_version
 from appliance.registry.views import ViewStore, link_tree
 
-Check = Callable[[Path, ModelConfig], ModelSignature]  # loads a model file once; may raise InvalidInput
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 
 _SPARE_BYTES = 64 * 1024  # for the database and the directories
@@ -81,6 +79,7 @@ class Addition:
                 for version in prepared:
                     if find_same(connection, version.row.manifest) is None:
                         insert_version(connection, version.row)
+                forget(connection, content)
 
     def _copy(self, progress: Progress) -> dict[str, _StagedFile]:
         files = {path: file for version in self._package.versions.values() for path, file in version.files.items()}
@@ -117,8 +116,12 @@ class Addition:
         files = {path: staged[path] for path in self._package.versions[version].files}
         view = self._workspace / f"version-{version}"
         link_tree({path: file.path for path, file in files.items()}, view)
-        copied = self._reread(view, version)
-        manifest = _manifest(copied, version, files)
+        copied, manifest = read_version(  # what counts is what was copied, not what was read before
+            view,
+            self._package.name,
+            version,
+            {path: ManifestFile(file.digest, file.size_bytes) for path, file in files.items()},
+        )
         content = {file.digest: file.path for file in files.values()}
         content[manifest.digest()] = self._stage_manifest(manifest)
         with self._database.reading() as connection:
@@ -126,16 +129,9 @@ class Addition:
         if known is not None:
             return PreparedVersion(replace(known, already_there=True), content)
         progress(f"trying version {version}", 0, 1)
-        signature = check(view / manifest.model_file, copied.config)
+        row = tried_version(copied, manifest, view, check, now)
         progress(f"trying version {version}", 1, 1)
-        return PreparedVersion(new_row(copied, manifest, signature, now), content)
-
-    def _reread(self, view: Path, version: ModelVersion) -> Package:
-        """Read the copy as a package: what counts is what was copied, not what was read before."""
-        copied = read_package(view, self._package.name)
-        if list(copied.versions) != [version]:
-            raise InvalidInput(f"{self._package.directory} changed while it was being copied", hint="try again")
-        return copied
+        return PreparedVersion(row, content)
 
     def _stage_manifest(self, manifest: Manifest) -> Path:
         path = self._workspace / f"manifest-{manifest.version}"
@@ -143,46 +139,7 @@ class Addition:
         return path
 
 
-def find_same(connection: sqlite3.Connection, manifest: Manifest) -> RegisteredVersion | None:
-    """Return the version if it is there with this content. Raises AlreadyExists if with other content."""
-    known = find_version(connection, manifest.name, manifest.version)
-    if known is not None and known.digest != manifest.digest():
-        unused = max(get_digests(connection)[manifest.name]) + 1
-        raise AlreadyExists(
-            f"'{manifest.name}' version {manifest.version} is in the registry with other content: "
-            f"found {manifest.digest()}, expected {known.digest}",
-            hint=f"a version never changes: give the new content a new version number, such as {unused}",
-        )
-    return known
-
-
 def _stage(file: PackageFile, target: Path, advance: Callable[[int], None]) -> _StagedFile:
     with disk_errors(f"copying {file.path}"), open_package_file(file.path) as stream:
         hex_digits, size_bytes = copy_hashed(stream, target, advance)
     return _StagedFile(target, digest_of_hex(hex_digits), size_bytes)
-
-
-def _manifest(copied: Package, version: ModelVersion, files: Mapping[str, _StagedFile]) -> Manifest:
-    return Manifest(
-        name=copied.name,
-        version=version,
-        config_file=copied.config_file,
-        model_file=copied.versions[version].model_file,
-        licence=copied.licence,
-        files={path: ManifestFile(file.digest, file.size_bytes) for path, file in files.items()},
-    )
-
-
-def new_row(copied: Package, manifest: Manifest, signature: ModelSignature, now: float) -> RegisteredVersion:
-    """Make the row of a version that was tried."""
-    return RegisteredVersion(
-        name=manifest.name,
-        version=manifest.version,
-        digest=manifest.digest(),
-        manifest=manifest,
-        config_text=copied.config_text,
-        provenance=copied.provenance,
-        signature=signature,
-        added_at=now,
-        last_load=None,
-    )

@@ -4,56 +4,52 @@ Invariants: what is tried are the very blobs that will be served; versions, sign
 become visible in one transaction.
 """
 
-import io
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from appliance.bundle.model_item import ModelItem
 from appliance.errors import InvalidInput
-from appliance.model.identity import ModelName, ModelVersion
+from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry import aliases
-from appliance.registry.addition import Check, find_same, new_row
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import copy_hashed, disk_errors
+from appliance.registry.durable import disk_errors
 from appliance.registry.manifest import Manifest, ManifestFile
-from appliance.registry.package import read_package
 from appliance.registry.queries import insert_version
 from appliance.registry.records import RegisteredVersion
+from appliance.registry.scrub_results import forget
 from appliance.registry.signed_versions import SignedVersion, insert_signed
 from appliance.registry.ticket_records import TicketRecord, put_ticket
+from appliance.registry.version_trial import Check, find_same, read_version, require_same, tried_version
 from appliance.registry.views import ViewStore, link_tree
 
 
 def prepare_version(
     item: ModelItem, database: Database, blobs: BlobStore, workspace: Path, check: Check, now: float
 ) -> RegisteredVersion:
-    """Try a version whose files are blobs. `workspace`: a private empty directory on their file system.
+    """Try a version whose files are blobs, and make blobs of its manifests, the signed one and our own.
 
-    Raises InvalidInput (it is not what its manifest says, or does not load), AlreadyExists.
+    `workspace`: a private empty directory on the blobs' file system. Raises InvalidInput (it is not what its manifest
+    says, or does not load), AlreadyExists.
     """
     manifest = manifest_of(item)
     with disk_errors(f"preparing '{item.name}' version {item.version}"):
-        view = workspace / "version"
-        link_tree({path: blobs.path(file.digest) for path, file in item.files.items()}, view)
-        package = read_package(view, item.name)
-        stated = (item.config_file, item.model_file, item.licence)
-        if list(package.versions) != [item.version] or stated != (
-            package.config_file,
-            package.versions[item.version].model_file,
-            package.licence,
-        ):
-            raise InvalidInput(f"the package of '{item.name}' version {item.version} is not what its manifest says")
         with database.reading() as connection:
             known = find_same(connection, manifest)
-        if known is not None:
-            return known
-        signature = check(view / manifest.model_file, package.config)
-        copy_hashed(io.BytesIO(manifest.to_bytes()), workspace / "manifest")
-        blobs.publish(workspace / "manifest", manifest.digest())
-        blobs.sync()
-    return new_row(package, manifest, signature, now)
+        if known is None:
+            view = workspace / "version"
+            link_tree({path: blobs.path(file.digest) for path, file in item.files.items()}, view)
+            package, found = read_version(view, item.name, item.version, manifest.files)
+            require_same(found, manifest)
+            known = tried_version(package, manifest, view, check, now)
+        keep_documents(item, blobs)
+    return known
+
+
+def keep_documents(item: ModelItem, blobs: BlobStore) -> set[Digest]:
+    """Make blobs of a version's manifests, the signed one and our own: what `rebuild` finds. Returns their names."""
+    return {blobs.put(data) for data in (manifest_of(item).to_bytes(), item.to_bytes())}
 
 
 def make_visible(
@@ -68,8 +64,10 @@ def make_visible(
     for version in versions:
         if find_same(connection, version.manifest) is None:
             insert_version(connection, version)
+        forget(connection, version.manifest.content)
     for each in signed:
         insert_signed(connection, each)
+        forget(connection, [each.item_digest])
     for name, number in desired.items():
         aliases.point(connection, name, number, aliases.SERVING, now)
     put_ticket(connection, ticket)

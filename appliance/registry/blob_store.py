@@ -5,6 +5,8 @@ blobs are never written to. Whoever makes a reference to blobs durable holds `sh
 what nothing refers to holds `alone()`.
 """
 
+import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -26,6 +28,8 @@ from appliance.registry.durable import (
 )
 from appliance.registry.package_files import open_package_file
 from appliance.registry.staging import StagingArea
+
+BRING_AGAIN = "bring it again: appliance models add DIR, or on a sealed box: appliance update apply MEDIUM"
 
 
 class BlobStore:
@@ -71,6 +75,15 @@ class BlobStore:
             self.sync()
         return digest
 
+    def put(self, data: bytes) -> Digest:
+        """Store small content that is at hand; what is there is kept only if it is whole. Raises Failed."""
+        digest = digest_of_hex(hashlib.sha256(data).hexdigest())
+        with disk_errors(f"storing {digest}"), self._staging.workspace() as workspace:
+            copy_hashed(io.BytesIO(data), workspace / "content")
+            self.publish(workspace / "content", digest)
+            self.sync()
+        return digest
+
     def publish(self, staged: Path, digest: Digest) -> None:
         """Give a durable file its name as a blob. What is there already is hashed before it is trusted again.
 
@@ -90,13 +103,11 @@ class BlobStore:
     def verify(self, digest: Digest, advance: Advance = ignore_advance) -> None:
         """Hash a blob. Raises NotFound, or Failed if the content is not what the name says."""
         if not self.path(digest).is_file():
-            raise NotFound(f"there is no content {digest}", hint="add the package again: appliance models add DIR")
+            raise NotFound(f"there is no content {digest}", hint=BRING_AGAIN)
         with disk_errors(f"reading {digest}"):
             found = digest_of_hex(hash_file(self.path(digest), advance))
         if found != digest:
-            raise Failed(
-                f"content is {found}, expected {digest}", hint="add the package again: appliance models add DIR"
-            )
+            raise Failed(f"content is {found}, expected {digest}", hint=BRING_AGAIN)
 
     def delete(self, digest: Digest) -> int:
         """Remove a blob (0 if it is not there) and return its size in bytes. `sync` makes it durable."""

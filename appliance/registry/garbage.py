@@ -1,37 +1,72 @@
 """Removing what no version refers to any more.
 
-Invariant: holding the blobs alone, nobody is between publishing content and making it visible, so whatever the
-database does not name is garbage.
+Invariant: holding the blobs alone, nobody is between publishing content and making it visible but an open update,
+which says what it wants to keep; so whatever neither the database nor the update names is garbage. It goes by rename
+while the blobs are held, and is deleted after: deleting takes long, and nobody has to wait for it.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
 
-from appliance.model.identity import digest_hex
+from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
+from appliance.registry.quarantine import Quarantine
 from appliance.registry.queries import get_manifests
 from appliance.registry.records import GarbageReport
+from appliance.registry.signed_versions import get_signed
+from appliance.registry.staging import StagingArea
 from appliance.registry.views import ViewStore
 
+Keep = Callable[[], Collection[Digest]]  # what an open update wants; asked while the blobs are held
 
-def collect_garbage(
-    database: Database, blobs: BlobStore, views: ViewStore, progress: Callable[[str, int, int], None]
-) -> GarbageReport:
-    """Delete unreferenced views, then unreferenced blobs. Waits for additions that are being published."""
-    with disk_errors("collecting garbage"), blobs.alone():
-        with database.reading() as connection:
-            manifests = get_manifests(connection)
-        needed_views = {digest_hex(manifest.digest()) for manifest in manifests}
-        needed_blobs = {file.digest for manifest in manifests for file in manifest.files.values()}
-        needed_blobs.update(manifest.digest() for manifest in manifests)
-        old_views = [path for path in views.present() if path.name not in needed_views]
-        for path in old_views:
-            views.remove(path)
-        old_blobs = [digest for digest in blobs.digests() if digest not in needed_blobs]
-        size_bytes = 0
-        for number, digest in enumerate(old_blobs, start=1):
-            size_bytes += blobs.delete(digest)
-            progress("deleting", number, len(old_blobs))
-        blobs.sync()
-    return GarbageReport(len(old_blobs), size_bytes, len(old_views))
+
+def keep_nothing() -> Collection[Digest]:
+    """The Keep of a box on which no update is open."""
+    return ()
+
+
+class GarbageCollection:
+    """One state directory's."""
+
+    def __init__(
+        self, database: Database, blobs: BlobStore, views: ViewStore, quarantine: Quarantine, staging: StagingArea
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._views = views
+        self._quarantine = quarantine
+        self._staging = staging
+
+    def collect(self, keep: Keep, progress: Callable[[str, int, int], None]) -> GarbageReport:
+        """Take unreferenced views, then unreferenced blobs. Waits for additions that are being published."""
+        with disk_errors("collecting garbage"), self._staging.workspace() as trash:
+            with self._blobs.alone():
+                views = self._take_views(trash)
+                blobs = self._take_blobs(trash, keep())
+            size_bytes = sum(path.stat().st_size for path in blobs)
+            for view in views:
+                shutil.rmtree(view)
+            for number, path in enumerate(blobs, start=1):
+                path.unlink()
+                progress("deleting", number, len(blobs))
+        return GarbageReport(len(blobs), size_bytes, len(views))
+
+    def _take_views(self, trash: Path) -> list[Path]:
+        with self._database.reading() as connection:
+            needed = {digest_hex(manifest.digest()) for manifest in get_manifests(connection)}
+        old = [view for view in self._views.present() if view.name not in needed]
+        return [view.rename(trash / f"view-{view.name}") for view in old]
+
+    def _take_blobs(self, trash: Path, kept: Collection[Digest]) -> list[Path]:
+        with self._database.reading() as connection:
+            needed = {digest for manifest in get_manifests(connection) for digest in manifest.content}
+            needed.update(signed.item_digest for signed in get_signed(connection).values())
+        needed.update(kept)
+        old = [digest for digest in self._blobs.digests() if digest not in needed]
+        taken = [self._blobs.path(digest).rename(trash / digest_hex(digest)) for digest in old]
+        self._blobs.sync()
+        self._quarantine.sweep(needed)
+        return taken

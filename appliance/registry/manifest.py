@@ -50,6 +50,11 @@ class Manifest:
         """All files together."""
         return sum(file.size_bytes for file in self.files.values())
 
+    @property
+    def content(self) -> set[Digest]:
+        """Every blob that the version consists of, this manifest among them."""
+        return {file.digest for file in self.files.values()} | {self.digest()}
+
     def to_bytes(self) -> bytes:
         """Write the canonical JSON."""
         document = {

@@ -95,10 +95,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         """
         CREATE TABLE scrub_results (
-            digest TEXT PRIMARY KEY,      -- of content that was read back
-            problem TEXT NOT NULL,        -- '' if it is what its name says
-            quarantined INTEGER NOT NULL, -- 1: moved away, and not healed since
-            at REAL NOT NULL
+            digest TEXT PRIMARY KEY,      -- of content that was damaged or missing, and has not come back since
+            problem TEXT NOT NULL,        -- what was found in its place
+            quarantined INTEGER NOT NULL, -- 1: it was moved into quarantine, 0: it was not there at all
+            at REAL NOT NULL              -- seconds since 1970
+        )
+        """,
+        """
+        CREATE TABLE scrubs (
+            id INTEGER PRIMARY KEY,
+            started_at REAL NOT NULL,
+            finished_at REAL NOT NULL,    -- only scrubs that read everything are written down
+            files INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            findings INTEGER NOT NULL     -- how many were new
         )
         """,
     ),

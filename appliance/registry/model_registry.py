@@ -15,16 +15,19 @@ from typing import Self
 from appliance.bundle.model_item import ModelItem
 from appliance.errors import ApplianceError, Busy, Unsupported
 from appliance.model.identity import Digest, ModelName, ModelVersion
-from appliance.registry import aliases, garbage, loads, queries, scrub_results
-from appliance.registry.addition import Addition, Check, Progress
+from appliance.registry import aliases, loads, queries, scrub, scrub_results
+from appliance.registry.addition import Addition, Progress
 from appliance.registry.arrival import make_views, make_visible, prepare_version
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
 from appliance.registry.export import export_version
+from appliance.registry.garbage import GarbageCollection, Keep, keep_nothing
 from appliance.registry.package import Package
+from appliance.registry.quarantine import Quarantine
+from appliance.registry.read_back import ReadBack, read_back_bytes
 from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
-from appliance.registry.scrub import Scrub, scrubbed_bytes
+from appliance.registry.scrub import Scrub, ScrubReport
 from appliance.registry.signed_versions import SignedVersion, get_signed
 from appliance.registry.staging import StagingArea
 from appliance.registry.ticket_records import (
@@ -35,6 +38,7 @@ from appliance.registry.ticket_records import (
     get_tickets,
     put_ticket,
 )
+from appliance.registry.version_trial import Check
 from appliance.registry.views import ViewStore
 from appliance.settings import StateLayout
 
@@ -52,6 +56,7 @@ class ModelRegistry:
         self.staging = StagingArea(layout.staging)
         self.blobs = BlobStore(layout.blobs, self.staging)
         self.views = ViewStore(layout.views, self.blobs, self.staging)
+        self.quarantine = Quarantine(layout.quarantine, self.blobs)
         self.database = Database(layout.database)
         self._clock = clock
 
@@ -219,9 +224,10 @@ class ModelRegistry:
                 )
             connection.execute("DELETE FROM versions WHERE name = ? AND version = ?", (name, version))
 
-    def collect_garbage(self, progress: Progress | None = None) -> GarbageReport:
-        """Delete content and views that no version refers to."""
-        return garbage.collect_garbage(self.database, self.blobs, self.views, progress or _silent)
+    def collect_garbage(self, progress: Progress | None = None, *, keep: Keep = keep_nothing) -> GarbageReport:
+        """Delete content and views that no version refers to; `keep` names what an open update wants."""
+        collection = GarbageCollection(self.database, self.blobs, self.views, self.quarantine, self.staging)
+        return collection.collect(keep, progress or _silent)
 
     def verify(self, name: ModelName | None = None, progress: Progress | None = None) -> list[RegistryProblem]:
         """Read back every file of one model, or of everything, and compare it with its digest. Raises NotFound."""
@@ -230,9 +236,24 @@ class ModelRegistry:
             return [RegistryProblem("database", problem)]
         models = self.models() if name is None else [self.model(name)]
         manifests = [version.manifest for model in models for version in model.versions.values()]
-        scrub = Scrub(self.blobs, progress or _silent, scrubbed_bytes(manifests))
-        found = [problem for manifest in manifests for problem in scrub.version(manifest)]
-        return found + (scrub.blobs(self.blobs.digests()) if name is None else [])
+        reading = ReadBack(self.blobs, progress or _silent, read_back_bytes(manifests))
+        found = [problem for manifest in manifests for problem in reading.version(manifest)]
+        return found + (reading.blobs(self.blobs.digests()) if name is None else [])
+
+    def scrub(self, progress: Progress | None = None) -> ScrubReport:
+        """Read everything back from the disk; what is damaged goes into quarantine and is known from then on."""
+        Scrub(self.database, self.blobs, self.views, self.quarantine, self._clock, progress or _silent).run()
+        return self.scrub_report()
+
+    def scrub_report(self) -> ScrubReport:
+        """Say when everything was read last, and what is damaged or missing as far as is known."""
+        with self.database.reading() as connection:
+            return scrub.report(connection)
+
+    def quarantined(self) -> list[Digest]:
+        """Name content that is damaged or missing, and that an update or `add` has to bring again."""
+        with self.database.reading() as connection:
+            return list(scrub_results.get_findings(connection))
 
     def export(self, name: ModelName, version: ModelVersion, destination: Path) -> Path:
         """Write a version as a package directory `destination/<name>` and return that path.

@@ -1,16 +1,19 @@
 """Content that comes in parts becomes one blob, in one pass: each byte read once from its source and written once.
 
-A file grows in `partial`, part by part, each part on the disk before the next begins. What was cut off goes on where
-it stopped: complete parts are hashed again on this disk, which is quicker than a stick. Nothing is a blob before its
-whole content has the digest that is its name.
+A file grows in `partial`, part by part. What was cut off goes on where it stopped: complete parts are hashed again on
+this disk, which is quicker than a stick. Nothing is a blob before its whole content has the digest that is its name,
+and is on the disk.
+
+Ownership: reading ahead is `open_part`'s business; here the caller's thread hashes parts and writes, one thread
+hashes the whole file, one keeps the disk busy. All end with `assemble`.
 """
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from appliance.bundle.model_item import Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
@@ -25,6 +28,8 @@ from appliance.registry.durable import (
     hash_file,
     make_directory,
 )
+
+_FLUSH_BYTES = 32 * 1024 * 1024  # so that little is left to wait for at the end
 
 OpenPart = Callable[[Part], Iterator[memoryview]]  # the chunks of a part; each is overwritten by the next
 
@@ -42,17 +47,23 @@ def assemble(
     `partial`: where incomplete files lie, on the blobs' file system. Raises UpdateRefused (HASH_MISMATCH, and what
     `open_part` raises) and Failed (the disk).
     """
+    path = partial / digest_hex(digest)
     with disk_errors(f"staging {digest}"):
-        path = partial / digest_hex(digest)
         make_directory(partial)
-        _unlink_if_published(path)
-        if blobs.path(digest).exists() and hash_file(blobs.path(digest)) == digest_hex(digest):
-            return
-        _Assembly(digest, parts, path).run(open_part, advance)
-        blobs.publish(path, digest)
-        blobs.sync()
-        path.unlink(missing_ok=True)
-        fsync_directory(partial)
+        if not _is_there(digest, blobs):
+            _Assembly(digest, parts, path).run(open_part, advance)
+            with blobs.shared():
+                blobs.publish(path, digest)
+        blobs.sync()  # what is there may have got its name just before a cut
+        if path.exists():
+            path.unlink()
+            fsync_directory(partial)
+
+
+def _is_there(digest: Digest, blobs: BlobStore) -> bool:
+    """Whether the blob is there, whole."""
+    with blobs.shared():  # a garbage collection that had not seen the open update's journal is over
+        return blobs.path(digest).exists() and hash_file(blobs.path(digest)) == digest_hex(digest)
 
 
 def forget_partial(partial: Path, keep: Collection[Digest] = ()) -> None:
@@ -67,13 +78,6 @@ def forget_partial(partial: Path, keep: Collection[Digest] = ()) -> None:
         fsync_directory(partial)
 
 
-def _unlink_if_published(path: Path) -> None:
-    """Take away what a crash left of a file that has got its name as a blob: it must never be written to again."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_nlink > 1:
-            path.unlink()
-
-
 class _Assembly:
     """One file that grows."""
 
@@ -84,15 +88,14 @@ class _Assembly:
         self._whole = hashlib.sha256()
 
     def run(self, open_part: OpenPart, advance: Advance) -> None:
-        if self._path.exists():
-            self._path.chmod(0o600)  # whole already, when it was cut off before it got its name
+        self._make_writable()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fsync_directory(self._path.parent)
             done = self._resume(descriptor, advance)
-            with ThreadPoolExecutor(1, "whole-file-hash") as hasher:
+            with ThreadPoolExecutor(1, "whole-file-hash") as hasher, _Flusher(descriptor) as flusher:
                 for number, part in enumerate(self._parts[done:], start=done + 1):
-                    self._append(descriptor, part, number, open_part, advance, hasher)
+                    self._append(flusher, part, number, open_part, advance, hasher)
             found = digest_of_hex(self._whole.hexdigest())
             if found != self._digest:
                 os.ftruncate(descriptor, 0)
@@ -101,6 +104,15 @@ class _Assembly:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _make_writable(self) -> None:
+        """A file that was whole is read-only. One that became a blob is never written to: it begins anew."""
+        if not self._path.exists():
+            return
+        if self._path.lstat().st_nlink > 1:
+            self._path.unlink()
+        else:
+            self._path.chmod(0o600)
 
     def _resume(self, descriptor: int, advance: Advance) -> int:
         """Count the parts that are here, whole; what follows them is cut off."""
@@ -124,7 +136,7 @@ class _Assembly:
 
     def _append(
         self,
-        descriptor: int,
+        file: "_Flusher",
         part: Part,
         number: int,
         open_part: OpenPart,
@@ -139,7 +151,7 @@ class _Assembly:
                 break
             other: Future[None] | None = None if single else hasher.submit(self._whole.update, chunk)
             digest.update(chunk)
-            _write_all(descriptor, chunk)
+            file.write(chunk)
             if other is not None:
                 other.result()
             advance(len(chunk))
@@ -147,7 +159,6 @@ class _Assembly:
             raise self._bad_part(part, number, size_bytes, digest_of_hex(digest.hexdigest()))
         if single:
             self._whole = digest
-        os.fsync(descriptor)
 
     def _bad_part(self, part: Part, number: int, size_bytes: int, found: Digest) -> UpdateRefused:
         what = f"part {number} of {len(self._parts)} of {self._digest}"
@@ -162,6 +173,35 @@ class _Assembly:
         return _mismatch(what, found, part.digest, self._digest)
 
 
+class _Flusher:
+    """Writes, and meanwhile has what was written put on the disk, so that stick and disk work side by side."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unflushed_bytes = 0
+        self._thread = ThreadPoolExecutor(1, "flusher")
+        self._flush: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None and self._flush is not None:
+            self._flush.result()  # the kernel tells an error of the disk once: a later fsync would know nothing of it
+
+    def write(self, chunk: memoryview) -> None:
+        """Append to the file. Raises OSError, also for what an earlier flush met."""
+        self._unflushed_bytes += len(chunk)
+        while chunk:
+            chunk = chunk[os.write(self._descriptor, chunk) :]
+        if self._unflushed_bytes >= _FLUSH_BYTES and (self._flush is None or self._flush.done()):
+            if self._flush is not None:
+                self._flush.result()
+            self._flush = self._thread.submit(os.fdatasync, self._descriptor)
+            self._unflushed_bytes = 0
+
+
 def _mismatch(what: str, found: Digest, expected: Digest, file: Digest) -> UpdateRefused:
     return UpdateRefused(
         Refusal.HASH_MISMATCH,
@@ -174,8 +214,3 @@ def _mismatch(what: str, found: Digest, expected: Digest, file: Digest) -> Updat
 def _sizes(size_bytes: int) -> Iterator[int]:
     for start in range(0, size_bytes, CHUNK_BYTES):
         yield min(CHUNK_BYTES, size_bytes - start)
-
-
-def _write_all(descriptor: int, chunk: memoryview) -> None:
-    while chunk:
-        chunk = chunk[os.write(descriptor, chunk) :]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry.aliases import SERVING
+from appliance.registry.blob_store import BRING_AGAIN
 from appliance.registry.durable import disk_errors, hash_file
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import parse_config
@@ -59,7 +60,7 @@ class RegistrySource:
                 raise Failed(
                     f"{manifest.name} version {manifest.version}: {relative} is damaged: "
                     f"content is sha256:{found}, expected {file.digest}",
-                    hint="add the package again: appliance models add DIR",
+                    hint=BRING_AGAIN,
                 )
 
     def refusal(self, version: AvailableVersion, allowed_crashes: int) -> str:

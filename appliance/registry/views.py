@@ -11,7 +11,7 @@ from pathlib import Path
 
 from appliance.errors import Failed
 from appliance.model.identity import Digest, digest_hex
-from appliance.registry.blob_store import BlobStore
+from appliance.registry.blob_store import BRING_AGAIN, BlobStore
 from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 from appliance.registry.manifest import Manifest
 from appliance.registry.staging import StagingArea
@@ -90,7 +90,7 @@ def link_tree(sources: Mapping[str, Path], root: Path) -> None:
         except FileNotFoundError as error:
             raise Failed(
                 f"the content of {relative} is missing ({source.name})",
-                hint="add the package again: appliance models add DIR",
+                hint=BRING_AGAIN,
             ) from error
     for directory in directories:
         fsync_directory(directory)

@@ -8,7 +8,7 @@ from appliance.backends.trial import trial_load
 from appliance.model.config import ModelConfig
 from appliance.model.config_completion import complete_config
 from appliance.model.signature import ModelSignature
-from appliance.registry.addition import Check
+from appliance.registry.version_trial import Check
 from appliance.settings import ModelSettings
 
 
