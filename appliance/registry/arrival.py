@@ -16,11 +16,11 @@ from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
 from appliance.registry.manifest import Manifest, ManifestFile
-from appliance.registry.queries import insert_version
+from appliance.registry.queries import find_version, get_aliases, insert_version
 from appliance.registry.records import RegisteredVersion
 from appliance.registry.scrub_results import forget
 from appliance.registry.signed_versions import SignedVersion, insert_signed
-from appliance.registry.ticket_records import TicketRecord, put_ticket
+from appliance.registry.ticket_records import TicketRecord, TicketState, finish_ticket, get_ticket, put_ticket
 from appliance.registry.version_trial import Check, find_same, read_version, require_same, tried_version
 from appliance.registry.views import ViewStore, link_tree
 
@@ -71,6 +71,19 @@ def make_visible(
     for name, number in desired.items():
         aliases.point(connection, name, number, aliases.SERVING, now)
     put_ticket(connection, ticket)
+
+
+def take_back(connection: sqlite3.Connection, digest: Digest, reason: str, now: float) -> None:
+    """Let the alias `serving` of every model that a ticket changed point where it pointed before, and say why.
+
+    A version that was removed since serves no more; neither does a model that the ticket brought. Raises NotFound.
+    """
+    for name, version in get_ticket(connection, digest).previous.items():
+        if version is not None and find_version(connection, name, version) is not None:
+            aliases.point(connection, name, version, aliases.SERVING, now)
+        elif aliases.SERVING in get_aliases(connection, name):
+            aliases.take_away(connection, name, aliases.SERVING, now)
+    finish_ticket(connection, digest, TicketState.ROLLED_BACK, reason, now)
 
 
 def make_views(versions: Sequence[RegisteredVersion], views: ViewStore) -> None:

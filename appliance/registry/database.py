@@ -10,15 +10,20 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 from appliance.errors import ApplianceError, Busy, Failed
-from appliance.registry.durable import disk_errors, exclusive_lock, make_directory
+from appliance.registry.durable import disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.registry.migrations import MIGRATIONS
 
 _DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})
 _WAITED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
 _NO_SPACE = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE"})
+
+
+class DatabaseDamaged(Failed):
+    """The file is there, and is no sound database."""
 
 
 class Database:
@@ -51,6 +56,30 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")
                 self._migrate(connection, migrations)
                 self._check_integrity(connection, "quick_check")
+
+    def set_aside(self) -> Path | None:
+        """Move a damaged file away, with its log, and return where it is now; None if it is sound or not there.
+
+        Nobody else may have it open. The log goes first: beside a new database it would spoil that one.
+        """
+        try:
+            if self.path.exists():
+                self.prepare()
+        except DatabaseDamaged:
+            with disk_errors(f"moving {self.path} away"):
+                return self._moved_away()
+        return None
+
+    def _moved_away(self) -> Path:
+        taken = {path.name for path in self.path.parent.iterdir()}
+        number = next(n for n in count(1) if f"{self.path.name}.damaged-{n}" not in taken)
+        target = self.path.with_name(f"{self.path.name}.damaged-{number}")
+        for suffix in ("-wal", "-shm", ""):
+            source = self.path.with_name(self.path.name + suffix)
+            if source.exists():
+                source.rename(target.with_name(target.name + suffix))
+        fsync_directory(self.path.parent)
+        return target
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -131,11 +160,11 @@ class Database:
         if found != "ok":
             raise self._damaged(str(found))
 
-    def _damaged(self, reason: str) -> Failed:
-        return Failed(
+    def _damaged(self, reason: str) -> DatabaseDamaged:
+        return DatabaseDamaged(
             f"{self.path} is damaged: {reason}",
-            hint=f"stop the appliance and restore a copy of the file; or move {self.path.name}* away, add the models "
-            "again and look at them with: appliance models verify",
+            hint="stop the appliance, then restore a copy of the file, or make it anew from the stored models with: "
+            "appliance models rebuild",
         )
 
     @contextmanager

@@ -6,18 +6,20 @@ while the blobs are held, and is deleted after: deleting takes long, and nobody 
 """
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from appliance.errors import Failed
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
 from appliance.registry.quarantine import Quarantine
-from appliance.registry.queries import get_manifests
+from appliance.registry.queries import get_digests, get_manifests
 from appliance.registry.records import GarbageReport
 from appliance.registry.signed_versions import get_signed
 from appliance.registry.staging import StagingArea
+from appliance.registry.stored_documents import read_documents
 from appliance.registry.views import ViewStore
 
 Keep = Callable[[], Collection[Digest]]  # what an open update wants; asked while the blobs are held
@@ -41,11 +43,15 @@ class GarbageCollection:
         self._staging = staging
 
     def collect(self, keep: Keep, progress: Callable[[str, int, int], None]) -> GarbageReport:
-        """Take unreferenced views, then unreferenced blobs. Waits for additions that are being published."""
+        """Take unreferenced views, then unreferenced blobs. Waits for additions that are being published.
+
+        Raises Failed if the database has plainly been lost: then everything would be garbage.
+        """
         with disk_errors("collecting garbage"), self._staging.workspace() as trash:
             with self._blobs.alone():
+                self._require_not_lost()
                 views = self._take_views(trash)
-                blobs = self._take_blobs(trash, keep())
+                blobs = self._take_blobs(trash, self._blobs.digests(), keep())
             size_bytes = sum(path.stat().st_size for path in blobs)
             for view in views:
                 shutil.rmtree(view)
@@ -54,18 +60,47 @@ class GarbageCollection:
                 progress("deleting", number, len(blobs))
         return GarbageReport(len(blobs), size_bytes, len(views))
 
+    def discard(self, content: Collection[Digest]) -> None:
+        """Delete these blobs, of an addition that failed, where no version refers to them."""
+        with disk_errors("cleaning up"), self._staging.workspace() as trash, self._blobs.alone():
+            self._take_views(trash)
+            self._take_blobs(trash, content, ())
+
+    def discard_documents(self, documents: Collection[Digest]) -> None:
+        """Delete manifests of a version that was removed."""
+        with disk_errors("removing a version"), self._staging.workspace() as trash, self._blobs.alone():
+            self._take_blobs(trash, documents, ())
+
+    def _require_not_lost(self) -> None:
+        """A database that knows nothing does not go with manifests of versions that lie here whole."""
+        with self._database.reading() as connection:
+            if get_digests(connection):
+                return
+        stored = read_documents(self._blobs).manifests.values()
+        whole = [
+            f"{manifest.name} version {manifest.version}"
+            for manifest in stored
+            if all(self._blobs.path(file.digest).exists() for file in manifest.files.values())
+        ]
+        if whole:
+            raise Failed(
+                f"the registry knows no model, but the content of {', '.join(sorted(whole)[:5])} is here: "
+                f"{self._database.path} has been lost",
+                hint="make its rows again: appliance models rebuild",
+            )
+
     def _take_views(self, trash: Path) -> list[Path]:
         with self._database.reading() as connection:
             needed = {digest_hex(manifest.digest()) for manifest in get_manifests(connection)}
         old = [view for view in self._views.present() if view.name not in needed]
         return [view.rename(trash / f"view-{view.name}") for view in old]
 
-    def _take_blobs(self, trash: Path, kept: Collection[Digest]) -> list[Path]:
+    def _take_blobs(self, trash: Path, among: Iterable[Digest], kept: Collection[Digest]) -> list[Path]:
         with self._database.reading() as connection:
             needed = {digest for manifest in get_manifests(connection) for digest in manifest.content}
             needed.update(signed.item_digest for signed in get_signed(connection).values())
         needed.update(kept)
-        old = [digest for digest in self._blobs.digests() if digest not in needed]
+        old = [digest for digest in among if digest not in needed and self._blobs.path(digest).exists()]
         taken = [self._blobs.path(digest).rename(trash / digest_hex(digest)) for digest in old]
         self._blobs.sync()
         self._quarantine.sweep(needed)

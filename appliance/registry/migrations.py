@@ -73,7 +73,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             version INTEGER NOT NULL,
             target TEXT NOT NULL,         -- path that was signed
             item_digest TEXT NOT NULL,    -- of the signed manifest
-            ticket_digest TEXT NOT NULL,  -- with which it was accepted
+            ticket_digest TEXT NOT NULL,  -- with which it was accepted, '' after a rebuild
             accepted_at REAL NOT NULL,    -- seconds since 1970
             PRIMARY KEY (name, version),
             FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE

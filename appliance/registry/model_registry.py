@@ -17,7 +17,7 @@ from appliance.errors import ApplianceError, Busy, Unsupported
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry import aliases, loads, queries, scrub, scrub_results
 from appliance.registry.addition import Addition, Progress
-from appliance.registry.arrival import make_views, make_visible, prepare_version
+from appliance.registry.arrival import keep_documents, make_views, make_visible, prepare_version, take_back
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
@@ -26,9 +26,10 @@ from appliance.registry.garbage import GarbageCollection, Keep, keep_nothing
 from appliance.registry.package import Package
 from appliance.registry.quarantine import Quarantine
 from appliance.registry.read_back import ReadBack, read_back_bytes
+from appliance.registry.rebuild import CheckOf, Rebuild, RebuildReport, Trust
 from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
 from appliance.registry.scrub import Scrub, ScrubReport
-from appliance.registry.signed_versions import SignedVersion, get_signed
+from appliance.registry.signed_versions import BRING_SIGNED, SignedVersion, get_signed, unsigned
 from appliance.registry.staging import StagingArea
 from appliance.registry.ticket_records import (
     TicketRecord,
@@ -37,6 +38,7 @@ from appliance.registry.ticket_records import (
     finish_ticket,
     get_tickets,
     put_ticket,
+    require_not_on_trial,
 )
 from appliance.registry.version_trial import Check
 from appliance.registry.views import ViewStore
@@ -58,6 +60,7 @@ class ModelRegistry:
         self.views = ViewStore(layout.views, self.blobs, self.staging)
         self.quarantine = Quarantine(layout.quarantine, self.blobs)
         self.database = Database(layout.database)
+        self._garbage = GarbageCollection(self.database, self.blobs, self.views, self.quarantine, self.staging)
         self._clock = clock
 
     @classmethod
@@ -97,7 +100,7 @@ class ModelRegistry:
         if self.sealed:
             raise Unsupported(
                 "this box is sealed: only signed bundles bring models",
-                hint="have the package signed and cut into a bundle, then: appliance update apply MEDIUM",
+                hint=BRING_SIGNED,
             )
         with self.staging.workspace() as workspace:
             addition = Addition(package, workspace, self.database, self.blobs, self.views)
@@ -106,7 +109,7 @@ class ModelRegistry:
                 addition.publish(prepared)
             except BaseException:
                 with contextlib.suppress(ApplianceError):  # the first error is the one to tell
-                    self.collect_garbage()
+                    self._garbage.discard({digest for version in prepared for digest in version.content})
                 raise
         return [version.row for version in prepared]
 
@@ -138,21 +141,14 @@ class ModelRegistry:
             put_ticket(connection, failed)
 
     def finish_ticket(self, digest: Digest, state: TicketState, reason: str) -> None:
-        """Write down how a ticket ended."""
+        """Write down how a ticket ended. Raises NotFound."""
         with self.database.writing() as connection:
             finish_ticket(connection, digest, state, reason, self._clock())
 
     def restore(self, digest: Digest, reason: str) -> None:
-        """Desire again what was desired before a ticket, and write down why, in one transaction."""
+        """Desire again what was desired before a ticket, and write down why, in one transaction. Raises NotFound."""
         with self.database.writing() as connection:
-            ticket = find_ticket(connection, digest)
-            assert ticket is not None
-            for name, version in ticket.previous.items():
-                if version is not None and queries.find_version(connection, name, version) is not None:
-                    aliases.point(connection, name, version, aliases.SERVING, self._clock())
-                elif aliases.SERVING in queries.get_aliases(connection, name):
-                    aliases.take_away(connection, name, aliases.SERVING, self._clock())
-            finish_ticket(connection, digest, TicketState.ROLLED_BACK, reason, self._clock())
+            take_back(connection, digest, reason, self._clock())
 
     def tickets(self) -> list[TicketRecord]:
         """Return every ticket that this box has judged, the newest first."""
@@ -168,6 +164,11 @@ class ModelRegistry:
         """Return the digest of every version."""
         with self.database.reading() as connection:
             return queries.get_digests(connection)
+
+    def keep_documents(self, item: ModelItem) -> None:
+        """Have a version's manifest and its signed one among the blobs, whole: what `rebuild` needs."""
+        with self.blobs.shared():
+            self.healed(keep_documents(item, self.blobs))
 
     def healed(self, digests: Collection[Digest]) -> None:
         """Content that was missing or in quarantine is whole again."""
@@ -197,10 +198,13 @@ class ModelRegistry:
     def activate(self, name: ModelName, version: ModelVersion, *, alias: str = aliases.SERVING) -> None:
         """Let an alias point at a version, so that it is served; its count of crashed loads starts again.
 
-        Raises NotFound, InvalidInput (the alias).
+        Raises NotFound, InvalidInput (the alias), Unsupported (nobody signed it, and the box is sealed).
         """
         aliases.parse_alias(alias)
         with self.database.writing() as connection:
+            queries.get_version(connection, name, version)
+            if self.sealed and (name, version) not in get_signed(connection):
+                raise Unsupported(unsigned(name, version), hint=BRING_SIGNED)
             aliases.point(connection, name, version, alias, self._clock())
 
     def deactivate(self, name: ModelName, *, alias: str | None = None) -> None:
@@ -212,22 +216,25 @@ class ModelRegistry:
     def remove(self, name: ModelName, version: ModelVersion) -> None:
         """Forget a version; its files go with the next `collect_garbage`.
 
-        Raises NotFound, Busy if an alias points at it.
+        Raises NotFound, Busy if an alias points at it or an update that is on trial would go back to it.
         """
         with self.database.writing() as connection:
-            queries.get_version(connection, name, version)
+            going = queries.get_version(connection, name, version)
             pointing = [alias for alias, at in queries.get_aliases(connection, name).items() if at == version]
             if pointing:
                 raise Busy(
                     f"'{name}' version {version} is in use: alias {', '.join(pointing)} points at it",
                     hint=f"activate another version, or: appliance models deactivate {name}",
                 )
+            require_not_on_trial(connection, name, version)
+            signed = get_signed(connection).get((name, version))
             connection.execute("DELETE FROM versions WHERE name = ? AND version = ?", (name, version))
+        documents = {going.digest} if signed is None else {going.digest, signed.item_digest}
+        self._garbage.discard_documents(documents)  # or `rebuild` would bring the version back
 
     def collect_garbage(self, progress: Progress | None = None, *, keep: Keep = keep_nothing) -> GarbageReport:
         """Delete content and views that no version refers to; `keep` names what an open update wants."""
-        collection = GarbageCollection(self.database, self.blobs, self.views, self.quarantine, self.staging)
-        return collection.collect(keep, progress or _silent)
+        return self._garbage.collect(keep, progress or _silent)
 
     def verify(self, name: ModelName | None = None, progress: Progress | None = None) -> list[RegistryProblem]:
         """Read back every file of one model, or of everything, and compare it with its digest. Raises NotFound."""
@@ -244,6 +251,11 @@ class ModelRegistry:
         """Read everything back from the disk; what is damaged goes into quarantine and is known from then on."""
         Scrub(self.database, self.blobs, self.views, self.quarantine, self._clock, progress or _silent).run()
         return self.scrub_report()
+
+    def rebuild(self, check_of: CheckOf, trust: Trust, progress: Progress | None = None) -> RebuildReport:
+        """Make the rows of every version again whose content is here; see rebuild.py for what cannot come back."""
+        work = Rebuild(self.database, self.blobs, self.views, self.staging, progress or _silent)
+        return work.run(check_of, trust, self._clock())
 
     def scrub_report(self) -> ScrubReport:
         """Say when everything was read last, and what is damaged or missing as far as is known."""

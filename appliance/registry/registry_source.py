@@ -8,10 +8,12 @@ from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry.aliases import SERVING
 from appliance.registry.blob_store import BRING_AGAIN
 from appliance.registry.durable import disk_errors, hash_file
+from appliance.registry.manifest import Manifest
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import parse_config
 from appliance.registry.queries import get_aliases, get_digests, get_version
 from appliance.registry.records import RegisteredVersion
+from appliance.registry.signed_versions import BRING_SIGNED, unsigned
 from appliance.registry.source import AvailableVersion, SourceModel
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class RegistrySource:
         manifest = self._registry.version(version.name, version.version).manifest
         if manifest.digest() != version.digest:
             raise Failed(f"{manifest.name} version {manifest.version} was removed and added anew", hint="try again")
+        self._require_not_in_quarantine(manifest)
         view = self._registry.views.ensure(manifest)
         for relative, file in manifest.files.items():
             with disk_errors(f"reading {view / relative}"):
@@ -66,10 +69,7 @@ class RegistrySource:
     def refusal(self, version: AvailableVersion, allowed_crashes: int) -> str:
         """Say why this version must not be loaded: nobody signed it, or it ended the process before."""
         if self._registry.sealed and not self._registry.is_signed(version.name, version.version):
-            return (
-                f"this box is sealed, and version {version.version} of '{version.name}' came in no signed bundle "
-                "(bring it in one: appliance update apply MEDIUM)"
-            )
+            return f"{unsigned(version.name, version.version)} ({BRING_SIGNED})"
         return self._registry.refusal(version.name, version.version, allowed_crashes)
 
     def load_started(self, version: AvailableVersion) -> None:
@@ -79,6 +79,16 @@ class RegistrySource:
     def load_finished(self, version: AvailableVersion, problem: str) -> None:
         """Write the outcome down."""
         self._registry.load_finished(version.name, version.version, problem)
+
+    def _require_not_in_quarantine(self, manifest: Manifest) -> None:
+        gone = set(self._registry.quarantined())
+        for relative, file in manifest.files.items():
+            if file.digest in gone and not self._registry.blobs.path(file.digest).exists():
+                raise Failed(
+                    f"{manifest.name} version {manifest.version}: {relative} was damaged on this box's disk and was "
+                    "taken out of service",
+                    hint=BRING_AGAIN,
+                )
 
     def _available(self, version: RegisteredVersion) -> AvailableVersion | str:
         """Return the version as serving sees it, or why its configuration is not understood (by an older build)."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from appliance.errors import Busy, NotFound
 from appliance.model.identity import Digest, ModelName, ModelVersion
 
 Desired = Mapping[ModelName, ModelVersion | None]  # where the alias `serving` points; None: the model had none
@@ -65,7 +66,8 @@ def put_ticket(connection: sqlite3.Connection, record: TicketRecord) -> None:
 def finish_ticket(
     connection: sqlite3.Connection, digest: Digest, state: TicketState, reason: str, now: float
 ) -> None:
-    """Write down how it ended."""
+    """Write down how it ended. Raises NotFound."""
+    get_ticket(connection, digest)
     connection.execute(
         "UPDATE tickets SET state = ?, reason = ?, finished_at = ? WHERE digest = ?",
         (state.value, reason, now, digest),
@@ -76,6 +78,24 @@ def find_ticket(connection: sqlite3.Connection, digest: Digest) -> TicketRecord 
     """Return one ticket, or None."""
     row = connection.execute("SELECT * FROM tickets WHERE digest = ?", (digest,)).fetchone()
     return None if row is None else _ticket(row)
+
+
+def get_ticket(connection: sqlite3.Connection, digest: Digest) -> TicketRecord:
+    """Return one ticket. Raises NotFound."""
+    found = find_ticket(connection, digest)
+    if found is None:
+        raise NotFound(f"the registry knows no ticket {digest}", hint="appliance update status")
+    return found
+
+
+def require_not_on_trial(connection: sqlite3.Connection, name: ModelName, version: ModelVersion) -> None:
+    """Keep what an update that is on trial brings, and what it would go back to. Raises Busy."""
+    for ticket in get_tickets(connection):
+        if ticket.state is TicketState.TRIAL and version in (ticket.previous.get(name), ticket.desired.get(name)):
+            raise Busy(
+                f"'{name}' version {version} is in use: ticket {ticket.id} is on trial and may go back to it",
+                hint="see how far it is: appliance update status",
+            )
 
 
 def get_tickets(connection: sqlite3.Connection) -> list[TicketRecord]:

@@ -98,7 +98,7 @@ def test_a_schema_from_the_future_is_refused_and_left_as_it_is(database: Databas
 def test_what_is_no_database_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_bytes(b"not a database at all" * 1000)
 
-    with pytest.raises(Failed, match=r"registry.db is damaged: file is not a database .*appliance models verify"):
+    with pytest.raises(Failed, match=r"registry.db is damaged: file is not a database .*appliance models rebuild"):
         Database(tmp_path / "registry.db").prepare()
 
 
