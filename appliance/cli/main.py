@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from appliance import __version__
-from appliance.cli import audit, backends, engines, models, update
+from appliance.cli import audit, backends, engines, models, publish, update
 from appliance.cli.convert import convert
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
@@ -49,6 +49,7 @@ app.command()(status)
 app.command()(metrics)
 app.add_typer(models.app, name="models")
 app.add_typer(update.app, name="update")
+app.add_typer(publish.app, name="publish")
 app.add_typer(backends.app, name="backends")
 app.add_typer(engines.app, name="engines")
 app.command()(provision)

@@ -104,6 +104,21 @@ def status(config: ConfigOption = None, state: StateOption = None, *, as_json: J
         print_table(("SEQ", "TICKET", "STATE", "ACCEPTED", "REASON"), rows, right=("SEQ",))
 
 
+@app.command()
+def inventory(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.", show_default=False)],
+    config: ConfigOption = None,
+    state: StateOption = None,
+) -> None:
+    """Write down which content this box has, so that a signing station can leave it out of a bundle."""
+    from appliance.cli.update_status import write_inventory  # noqa: PLC0415
+
+    count = write_inventory(read_settings(config, state), file)
+    say(
+        f"{file} names {count} files; next, at the signing station: appliance publish thin DIR --inventory {file.name}"
+    )
+
+
 def _apply(settings: Settings, medium: Path, bundle: str, *, allow_expired: bool, retry: bool, as_json: bool) -> None:
     from appliance.cli.update_asking import applied, require_local_console  # noqa: PLC0415
     from appliance.updates.preparation import ApplyRequest  # noqa: PLC0415

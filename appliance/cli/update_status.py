@@ -1,10 +1,14 @@
 """What this box knows of updates, read from its state directory: with or without a daemon."""
 
+from pathlib import Path
 from typing import Any
 
+from appliance.bundle.inventory import Inventory
 from appliance.bundle.moments import moment_text
 from appliance.cli.registry_documents import time_text
 from appliance.daemon.update_room import has_gpu
+from appliance.errors import InvalidInput
+from appliance.model.identity import digest_hex
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import Settings
 from appliance.updates.box import Box
@@ -48,3 +52,14 @@ def update_status(settings: Settings) -> dict[str, Any]:
         ],
     }
     return document
+
+
+def write_inventory(settings: Settings, file: Path) -> int:
+    """Write which content this box has; returns how many files that are. Raises an ApplianceError."""
+    box = Box.of(settings, ModelRegistry.to_read(settings.layout), has_gpu=has_gpu)
+    files = tuple(sorted(digest_hex(digest) for digest in box.present()))
+    try:
+        file.write_bytes(Inventory(serial=box.identity().serial, files=files).to_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}", hint="name another place") from error
+    return len(files)

@@ -65,8 +65,8 @@ def write_bundle(station: Station, content: BundleContent, to: Path, progress: P
             (partial / directory).mkdir(parents=True)
         _write_small(station, content, partial)
         _write_blobs(station, content, partial, progress)
-        _sync(partial)
-        _put_in_place(partial, target)
+        sync_tree(partial)
+        put_in_place(partial, target)
     return target
 
 
@@ -125,12 +125,14 @@ def _write(path: Path, data: bytes) -> None:
     copy_hashed(io.BytesIO(data), path, mode=None)
 
 
-def _sync(partial: Path) -> None:
+def sync_tree(partial: Path) -> None:
+    """Make every name in a directory durable."""
     for directory, _, _ in os.walk(partial):
         fsync_directory(Path(directory))
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def put_in_place(partial: Path, target: Path) -> None:
+    """Give a whole bundle its name, in the place of one that may be there."""
     old = target.with_name(f"{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -56,6 +56,10 @@ class KeyRing:
         self._unlocked[public.keyid] = CryptoSigner(private, public)
         return public
 
+    def files(self, role: str) -> list[Path]:
+        """Return the key files of a role, wherever they are plugged in."""
+        return [path for directory in self._directories for path in sorted(directory.glob(f"{role}-[0-9]*.key"))]
+
     def signers(self, role: str, keys: Sequence[Key], needed: int) -> list[Signer]:
         """Unlock as many of a role's keys as must sign. Raises NotFound, InvalidInput (passphrase)."""
         found = []
