@@ -114,9 +114,8 @@ def inventory(
     from appliance.cli.update_status import write_inventory  # noqa: PLC0415
 
     count = write_inventory(read_settings(config, state), file)
-    say(
-        f"{file} names {count} files; next, at the signing station: appliance publish thin DIR --inventory {file.name}"
-    )
+    say(f"{file} names {count} files")
+    say(f"next, at the signing station: appliance publish thin DIR --inventory {file.name} --to DIR")
 
 
 def _apply(settings: Settings, medium: Path, bundle: str, *, allow_expired: bool, retry: bool, as_json: bool) -> None:
