@@ -17,9 +17,15 @@ COMMANDS = (
     ),
     ["backends", "probe"],
     ["engines"],
+    *([name] for name in ("provision", "audit", "update", "publish")),
+    *(["audit", name] for name in ("verify", "show", "export")),
+    *(["update", name] for name in ("inspect", "apply", "retry", "rollback", "status", "inventory")),
+    *(["publish", name] for name in ("init", "delegate", "show", "cut", "verify", "renew", "thin")),
+    *(["publish", *words.split()] for words in ("model add", "config add", "key add", "key rotate", "key revoke")),
+    ["publish", "receipt", "read"],
     *(["engines", name] for name in ("list", "build", "cancel", "show", "prune", "export-timing-cache")),
 )
-HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf")
+HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf", "tuf", "securesystemslib", "cryptography")
 LOADED_BY_HELP = """
 import json, sys
 from appliance.cli.main import app
