@@ -268,7 +268,7 @@ def _open_update(
         ticket_digest=record.digest,
         seq=record.seq,
         settings_sha256=settings_sha256,
-        keep=tuple(sorted(plan.files)) if plan is not None else (),
+        keep=tuple(sorted(plan.content)) if plan is not None else (),
     )
 
 

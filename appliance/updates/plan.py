@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.bundle.layout import config_target, model_target
-from appliance.bundle.model_item import ItemFile, ModelItem
+from appliance.bundle.model_item import ItemFile, ModelItem, digest_of_bytes
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.ticket import Ticket, TicketItem
 from appliance.model.identity import Digest, ModelName, ModelVersion
@@ -41,6 +41,14 @@ class Plan:
     def files(self) -> dict[Digest, ItemFile]:
         """Every file of every model."""
         return {file.digest: file for model in self.models for file in model.item.files.values()}
+
+    @property
+    def content(self) -> set[Digest]:
+        """Everything that garbage collection must leave alone meanwhile: files and manifests, ours and the signed."""
+        documents = {digest_of_bytes(model.data) for model in self.models} | {
+            model.item.manifest for model in self.models
+        }
+        return {*self.files, *documents}
 
     @property
     def missing(self) -> dict[Digest, ItemFile]:
