@@ -1,17 +1,16 @@
 """`appliance models`: which models are on this box, and which of their versions are served."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from appliance.cli import models_upkeep
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
 from appliance.cli.output import format_size, print_facts, print_json, print_table, print_text, progress, say
-from appliance.errors import Failed, NotFound
+from appliance.cli.registry_access import counted, open_registry
 from appliance.model.identity import parse_model_name, parse_model_version
-from appliance.settings import Settings, StateLayout
+from appliance.settings import Settings
 
 if TYPE_CHECKING:
     from appliance.registry.model_registry import ModelRegistry
@@ -59,7 +58,7 @@ def list_models(config: ConfigOption = None, state: StateOption = None, *, as_js
     layout = read_settings(config, state).layout
     models = []
     if layout.database.exists():
-        with _open(layout) as registry:
+        with open_registry(layout) as registry:
             models = registry.models()
     if as_json:
         print_json([model_document(model) for model in models])
@@ -90,7 +89,7 @@ def show(
     """Show everything about one model: versions, inputs and outputs, where it came from, its history."""
     from appliance.cli.registry_documents import model_document  # noqa: PLC0415
 
-    with _open(read_settings(config, state).layout) as registry:
+    with open_registry(read_settings(config, state).layout) as registry:
         document = model_document(registry.model(parse_model_name(name)))
     if as_json:
         print_json(document)
@@ -113,7 +112,7 @@ def activate(
 
     layout = read_settings(config, state).layout
     number = parse_model_version(version)
-    with _open(layout) as registry:
+    with open_registry(layout) as registry:
         registry.activate(parse_model_name(name), number, alias=alias)
     say(f"'{name}' version {number} is {alias}")
     followed = daemon_follows.let_daemon_follow(layout, name)
@@ -134,7 +133,7 @@ def deactivate(
     from appliance.cli import daemon_follows  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
-    with _open(layout) as registry:
+    with open_registry(layout) as registry:
         registry.deactivate(parse_model_name(name), alias=alias)
     say(f"'{name}' has no alias {alias} any more" if alias else f"'{name}' is no longer active")
     daemon_follows.show(daemon_follows.let_daemon_follow(layout, name), as_json=as_json)
@@ -154,31 +153,10 @@ def remove(
 
     layout = read_settings(config, state).layout
     number = parse_model_version(version)
-    with _open(layout) as registry:
+    with open_registry(layout) as registry:
         registry.remove(parse_model_name(name), number)
     say(f"'{name}' version {number} is removed; delete its files with: appliance models gc")
     daemon_follows.show(daemon_follows.let_daemon_follow(layout, name), as_json=as_json)
-
-
-@app.command()
-def verify(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this model.", show_default=False)] = None,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Read back every stored file and compare it with its digest."""
-    with _open(read_settings(config, state).layout) as registry, progress() as advance:
-        problems = registry.verify(parse_model_name(name) if name is not None else None, advance)
-    if as_json:
-        print_json([{"subject": found.subject, "problem": found.problem, "hint": found.hint} for found in problems])
-    elif problems:
-        print_table(("WHERE", "PROBLEM"), [(found.subject, found.problem) for found in problems])
-    else:
-        print_text("everything is as it was stored")
-    if problems:
-        raise Failed(f"{_count(len(problems), 'problem')} found", hint=problems[0].hint)
 
 
 @app.command()
@@ -192,7 +170,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a version out as a package directory, as 'models add' takes it."""
-    with _open(read_settings(config, state).layout) as registry:
+    with open_registry(read_settings(config, state).layout) as registry:
         path = registry.export(parse_model_name(name), parse_model_version(version), to)
     if as_json:
         print_json({"path": str(path)})
@@ -200,26 +178,10 @@ def export(
         typer.echo(path)  # unwrapped: scripts take it as it is
 
 
-@app.command()
-def gc(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
-    """Delete the files of removed versions."""
-    with _open(read_settings(config, state).layout) as registry, progress() as advance:
-        report = registry.collect_garbage(advance)
-    if as_json:
-        print_json({"files": report.blobs, "size_bytes": report.size_bytes, "views": report.views})
-    else:
-        print_text(f"deleted {_count(report.blobs, 'file')}, {format_size(report.size_bytes)}")
-
-
-@contextmanager
-def _open(layout: StateLayout) -> Iterator["ModelRegistry"]:
-    """Open a registry that is there. Raises NotFound rather than making one in a directory that was misspelt."""
-    from appliance.registry.model_registry import ModelRegistry  # noqa: PLC0415
-
-    if not layout.database.exists():
-        raise NotFound(f"there is no registry in {layout.root}", hint="make one: appliance models add DIR")
-    with ModelRegistry.open(layout) as registry:
-        yield registry
+app.command()(models_upkeep.verify)
+app.command()(models_upkeep.scrub)
+app.command()(models_upkeep.gc)
+app.command()(models_upkeep.rebuild)
 
 
 def _add(registry: "ModelRegistry", directory: Path, settings: Settings) -> list["RegisteredVersion"]:
@@ -271,13 +233,9 @@ def _version_facts(version: dict[str, Any]) -> list[tuple[str, object]]:
     return [
         ("version", version["version"]),
         ("digest", version["digest"]),
-        ("size", f"{format_size(version['size_bytes'])} in {_count(len(version['files']), 'file')}"),
+        ("size", f"{format_size(version['size_bytes'])} in {counted(len(version['files']), 'file')}"),
         ("added", version["added_at"]),
         ("licence", version["licence"]),
         *tensors,
         ("loading", outcome),
     ]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

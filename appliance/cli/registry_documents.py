@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from appliance.model.signature import SignatureTensor
+from appliance.registry.rebuild import RebuildReport
 from appliance.registry.records import AliasChange, LoadOutcome, RegisteredModel, RegisteredVersion
+from appliance.registry.scrub import ScrubReport
 
 
 def model_document(model: RegisteredModel) -> dict[str, Any]:
@@ -35,6 +37,49 @@ def version_document(version: RegisteredVersion, aliases: list[str]) -> dict[str
         },
         "provenance": version.provenance,
         "last_load": _load_document(version.last_load) if version.last_load else None,
+    }
+
+
+def scrub_document(report: ScrubReport) -> dict[str, Any]:
+    """When everything was read last, and what is damaged since."""
+    run = report.run
+    return {
+        "last": None
+        if run is None
+        else {
+            "started_at": time_text(run.started_at),
+            "finished_at": time_text(run.finished_at),
+            "files": run.files,
+            "size_bytes": run.size_bytes,
+            "new_findings": run.findings,
+        },
+        "damaged": [
+            {
+                "digest": damaged.finding.digest,
+                "state": "quarantined" if damaged.finding.quarantined else "missing",
+                "problem": damaged.finding.problem,
+                "found_at": time_text(damaged.finding.at),
+                "files": list(damaged.places),
+            }
+            for damaged in report.damaged
+        ],
+    }
+
+
+def rebuild_document(report: RebuildReport) -> dict[str, Any]:
+    """What came back, and what did not."""
+    signed = {(each.name, each.version): each.target for each in report.signed}
+    return {
+        "versions": [
+            {
+                "name": version.name,
+                "version": version.version,
+                "digest": version.digest,
+                "signed_as": signed.get((version.name, version.version)),
+            }
+            for version in report.versions
+        ],
+        "problems": [{"subject": found.subject, "problem": found.problem} for found in report.problems],
     }
 
 
