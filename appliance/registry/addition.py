@@ -52,6 +52,7 @@ class Addition:
         self, package: Package, workspace: Path, database: Database, blobs: BlobStore, views: ViewStore
     ) -> None:
         """`workspace`: a private empty directory on the blobs' file system."""
+        self.published: set[Digest] = set()  # what was not here before, and is garbage if this addition fails
         self._package = package
         self._workspace = workspace
         self._database = database
@@ -71,7 +72,8 @@ class Addition:
         content = {digest: path for version in prepared for digest, path in version.content.items()}
         with disk_errors(f"adding '{self._package.name}'"), self._blobs.shared():
             for digest, path in content.items():
-                self._blobs.publish(path, digest)
+                if self._blobs.publish(path, digest):
+                    self.published.add(digest)
             self._blobs.sync()
             for version in prepared:
                 self._views.ensure(version.row.manifest)

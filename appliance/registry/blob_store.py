@@ -84,10 +84,10 @@ class BlobStore:
             self.sync()
         return digest
 
-    def publish(self, staged: Path, digest: Digest) -> None:
-        """Give a durable file its name as a blob. What is there already is hashed before it is trusted again.
+    def publish(self, staged: Path, digest: Digest) -> bool:
+        """Give a durable file its name as a blob; whether that name is new. `sync` makes it durable.
 
-        A blob whose content has rotted is replaced. `sync` makes the name durable.
+        What is there already is hashed before it is trusted again; where its content has rotted it is replaced.
         """
         target = self.path(digest)
         try:
@@ -95,6 +95,8 @@ class BlobStore:
         except FileExistsError:
             if hash_file(target) != digest_hex(digest):
                 staged.replace(target)
+            return False
+        return True
 
     def sync(self) -> None:
         """Make the names of published blobs durable."""

@@ -109,7 +109,7 @@ class ModelRegistry:
                 addition.publish(prepared)
             except BaseException:
                 with contextlib.suppress(ApplianceError):  # the first error is the one to tell
-                    self._garbage.discard({digest for version in prepared for digest in version.content})
+                    self._garbage.discard(addition.published)
                 raise
         return [version.row for version in prepared]
 
