@@ -20,6 +20,8 @@ def admin(manager):
         listeners=list,
         settings=dict,
         reload=None,
+        device=lambda: None,
+        updates=None,
     ).service.unary
 
 
