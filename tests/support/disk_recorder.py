@@ -242,8 +242,8 @@ class DiskRecorder:
         last.unsynced, last.databases = self._unsynced(), self._database_contents()
 
     def _has_come(self, name: Name, path: Path) -> bool:
-        if not path.exists():
-            return False
+        if not path.is_file():
+            return path.exists()  # a directory: `tempfile` names it and opens another name itself
         if name not in self._tree.names:
             self._note(f"open {path}", Change(new=name, node=self._tree.made(path.stat())))
         self._written[self._tree.names[name]] = path

@@ -67,6 +67,7 @@ def recorded(root: Path, prepare: Prepare) -> DiskJournal:
 def copy_tree(template: Path, target: Path) -> None:
     """Replace a directory by a copy of another, hard links and all; empty if that is not there."""
     shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if template.exists():
         subprocess.run(["cp", "-a", template, target], check=True)
     else:

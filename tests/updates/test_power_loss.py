@@ -1,0 +1,89 @@
+"""Power cuts at every file operation of an update: old or new, never neither, and no way back for old sticks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from appliance.registry.ticket_records import TicketState
+from appliance.updates.outcome import UpdateOutcome
+from tests.support.disk_journal import DiskJournal
+from tests.support.power_loss import copy_tree, lost_states, recorded
+from tests.updates.boxes import ONE, TWO, Publisher, SealedBox
+from tests.updates.test_kill import assert_settled, assert_sound, is_rolled_back
+
+
+@pytest.fixture
+def older(publisher: Publisher, box: SealedBox) -> Path:
+    """The stick that the box was installed from."""
+    stick = publisher.stick(1, answer=1.0)
+    assert box.apply(stick).code == 0
+    return stick
+
+
+@pytest.mark.slow
+def test_an_update_whose_power_is_cut_anywhere_can_be_applied_again(
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+) -> None:
+    newer = publisher.stick(2, answer=1.0)
+    state = tmp_path / "cut" / "state"
+    journal = journal_of(box, state, lambda copy: copy.apply(newer))
+
+    for loss in lost_states(journal, state):
+        copy = SealedBox(state)
+        assert_sound(copy, {TWO} if loss.is_done else {ONE, TWO}, loss.place)
+        outcome = copy.apply(newer)
+        assert outcome.code in (0, 10), f"{loss.place}: {outcome}"
+        assert_settled(copy, TWO, TicketState.CONFIRMED, loss.place)
+        assert copy.apply(older).result == "ROLLBACK", loss.place
+        copy.close()
+
+
+@pytest.mark.slow
+def test_an_update_that_fails_its_trial_and_whose_power_is_cut_anywhere_leaves_the_version_before(
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+) -> None:
+    newer = publisher.stick(2, answer=5.0)
+    good = publisher.stick(3, answer=1.0)
+    state = tmp_path / "cut" / "state"
+    journal = journal_of(box, state, lambda copy: copy.apply(newer))
+
+    for loss in lost_states(journal, state):
+        copy = SealedBox(state)
+        assert_sound(copy, {ONE} if loss.is_done else {ONE, TWO}, loss.place)
+        outcome = copy.apply(newer)
+        assert outcome.code in (32, 33), f"{loss.place}: {outcome}"
+        assert_settled(copy, ONE, TicketState.ROLLED_BACK, loss.place)
+        assert copy.apply(older).result == "ROLLBACK", loss.place
+        assert copy.apply(good).code == 0, loss.place
+        copy.close()
+
+
+@pytest.mark.slow
+def test_a_rollback_whose_power_is_cut_anywhere_is_one_step_back_or_none(
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+) -> None:
+    assert box.apply(publisher.stick(2, answer=1.0)).code == 0
+    state = tmp_path / "cut" / "state"
+    journal = journal_of(box, state, SealedBox.roll_back)
+
+    for loss in lost_states(journal, state):
+        copy = SealedBox(state)
+        assert_sound(copy, {ONE} if loss.is_done else {ONE, TWO}, loss.place)
+        if not is_rolled_back(copy):
+            copy.roll_back()
+        assert_settled(copy, ONE, TicketState.ROLLED_BACK, loss.place)
+        assert copy.apply(older).result == "ROLLBACK", loss.place
+        copy.close()
+
+
+def journal_of(box: SealedBox, state: Path, operation: Callable[[SealedBox], UpdateOutcome]) -> DiskJournal:
+    copy_tree(box.layout.root, state)
+
+    def act() -> None:
+        copy = SealedBox(state)
+        outcome = operation(copy)
+        copy.close()
+        assert outcome.code in (0, 33), outcome
+
+    return recorded(state, lambda: act)
