@@ -1,13 +1,12 @@
 """Operator settings: read once from TOML, environment and command line, validated, frozen, passed down by slice.
 
-This is the only module that reads the environment. Order of precedence: command line, environment
+Settings in the environment are read here and nowhere else. Order of precedence: command line, environment
 (`APPLIANCE_<TABLE>_<FIELD>`), file, the site's signed settings, defaults.
 """
 
 import os
 import tomllib
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -247,32 +246,6 @@ def check_site_settings(data: bytes, where: str) -> None:
         Settings.model_validate(document)
     except ValidationError as error:
         raise InvalidInput(f"{where}: {_first_problem(error)}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class SystemdEnvironment:
-    """What systemd tells a service: where to report, and how often it wants a sign of life (0: never)."""
-
-    notify_socket: str
-    watchdog_s: float
-
-
-def systemd_environment(environment: Mapping[str, str] | None = None) -> SystemdEnvironment:
-    """Read NOTIFY_SOCKET and WATCHDOG_USEC (see sd_notify(3), sd_watchdog_enabled(3))."""
-    environment = os.environ if environment is None else environment
-    for_us = environment.get("WATCHDOG_PID") in (None, str(os.getpid()))
-    microseconds = environment.get("WATCHDOG_USEC", "")
-    watchdog_s = int(microseconds) / 1e6 if for_us and microseconds.isdigit() else 0.0
-    return SystemdEnvironment(environment.get("NOTIFY_SOCKET", ""), watchdog_s)
-
-
-def remove_outbound_variables(environment: MutableMapping[str, str] | None = None) -> list[str]:
-    """Take proxy and telemetry variables out: they could only lead data out. Returns their names."""
-    environment = os.environ if environment is None else environment
-    found = [name for name in environment if name.upper().startswith("OTEL_") or name.upper().endswith("_PROXY")]
-    for name in found:
-        del environment[name]
-    return found
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

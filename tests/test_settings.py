@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import InvalidInput
+from appliance.process_environment import remove_outbound_variables, systemd_environment
 from appliance.settings import (
     StateLayout,
     load_settings,
-    remove_outbound_variables,
-    systemd_environment,
 )
 
 

@@ -22,8 +22,9 @@ from appliance.cli.options import read_settings
 from appliance.cli.output import format_size
 from appliance.cli.reference_trial import reference_computes
 from appliance.errors import ApplianceError
+from appliance.process_environment import remove_outbound_variables
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import Settings, remove_outbound_variables
+from appliance.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")

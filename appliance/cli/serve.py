@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.settings import Settings, load_settings, remove_outbound_variables, systemd_environment
+from appliance.process_environment import remove_outbound_variables, systemd_environment
+from appliance.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 

@@ -8,19 +8,20 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__
 from appliance.backends.probe import probe_until
+from appliance.daemon.flat_settings import flat
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.model_source import OpenSource
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
 from appliance.daemon.update_room import UpdateRoom
 from appliance.errors import ApplianceError, Failed
+from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
@@ -28,7 +29,7 @@ from appliance.rpc.transport_grpcio import GrpcioTransport
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineBuild, EngineWorks
 from appliance.serving.model_manager import ModelManager
-from appliance.settings import ServerSettings, Settings, SystemdEnvironment
+from appliance.settings import ServerSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -285,20 +286,3 @@ def building_text(builds: Sequence[EngineBuild]) -> str:
         + (f"{build.progress.fraction:.0%}" if build.progress else "waiting to be built")
         for build in builds
     )
-
-
-def flat(settings: Settings) -> dict[str, str]:
-    """Settings as `table.key` -> text."""
-    values: dict[str, str] = {}
-    for key, value in settings.model_dump().items():
-        if isinstance(value, dict):
-            values |= {f"{key}.{inner}": _text(item) for inner, item in value.items()}
-        else:
-            values[key] = _text(value)
-    return values
-
-
-def _text(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return "" if value is None else os.fspath(value) if isinstance(value, Path) else str(value)
