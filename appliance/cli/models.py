@@ -108,12 +108,14 @@ def activate(
     as_json: JsonOption = False,
 ) -> None:
     """Let an alias point at a version, so that it is served; 'serving' answers requests without a version."""
-    from appliance.cli import daemon_follows  # noqa: PLC0415
+    from appliance.cli import audited, daemon_follows  # noqa: PLC0415
+    from appliance.updates.audit_entry import AuditEvent  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     number = parse_model_version(version)
     with open_registry(layout) as registry:
         registry.activate(parse_model_name(name), number, alias=alias)
+    audited.write_down(layout, AuditEvent.MODEL_ACTIVATED, {"model": name, "version": number, "alias": alias})
     say(f"'{name}' version {number} is {alias}")
     followed = daemon_follows.let_daemon_follow(layout, name)
     daemon_follows.show(followed, as_json=as_json)
@@ -130,11 +132,13 @@ def deactivate(
     as_json: JsonOption = False,
 ) -> None:
     """Take an alias away, or all of them: versions without one are no longer served."""
-    from appliance.cli import daemon_follows  # noqa: PLC0415
+    from appliance.cli import audited, daemon_follows  # noqa: PLC0415
+    from appliance.updates.audit_entry import AuditEvent  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     with open_registry(layout) as registry:
         registry.deactivate(parse_model_name(name), alias=alias)
+    audited.write_down(layout, AuditEvent.MODEL_DEACTIVATED, {"model": name, "alias": alias or "all"})
     say(f"'{name}' has no alias {alias} any more" if alias else f"'{name}' is no longer active")
     daemon_follows.show(daemon_follows.let_daemon_follow(layout, name), as_json=as_json)
 
@@ -149,12 +153,14 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Forget a version that is not active. Its files are deleted by 'appliance models gc'."""
-    from appliance.cli import daemon_follows  # noqa: PLC0415
+    from appliance.cli import audited, daemon_follows  # noqa: PLC0415
+    from appliance.updates.audit_entry import AuditEvent  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     number = parse_model_version(version)
     with open_registry(layout) as registry:
         registry.remove(parse_model_name(name), number)
+    audited.write_down(layout, AuditEvent.MODEL_REMOVED, {"model": name, "version": number})
     say(f"'{name}' version {number} is removed; delete its files with: appliance models gc")
     daemon_follows.show(daemon_follows.let_daemon_follow(layout, name), as_json=as_json)
 

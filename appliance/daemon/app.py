@@ -193,6 +193,8 @@ class Daemon:
         applied = [key for key in changed if key.startswith("log.")]
         configure_logging(after.log)
         self.settings = self.settings.model_copy(update={"log": after.log})
+        if self._updates is not None:
+            await self._updates.settings_changed(changed)
         await self._manager.reconcile()
         return applied, [key for key in changed if key not in applied]
 

@@ -6,7 +6,8 @@ Ownership: event loop. Off a sealed box nothing here writes anything before some
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from appliance import __version__
@@ -23,7 +24,9 @@ from appliance.updates.update_works import UpdateWorks
 
 logger = logging.getLogger(__name__)
 
-_SAVE_TIME_EVERY_S = 3600.0
+_LOOK_EVERY_S = 60.0
+_SAVE_EVERY_LOOKS = 60  # once an hour
+_JUMP_S = 60.0  # a clock that is set, not one that is disciplined
 
 
 class UpdateRoom:
@@ -66,10 +69,21 @@ class UpdateRoom:
             )
 
     async def keep_time(self) -> None:
-        """Save the time now and then, so that a clock that falls back is noticed. Runs until it is cancelled."""
+        """Save the time every hour, and write down when the clock jumps. Runs until it is cancelled."""
+        looks, last = 0, self._clock_ahead_s()
         while self._sealed:
-            await asyncio.to_thread(self._box.clock.save)
-            await asyncio.sleep(_SAVE_TIME_EVERY_S)
+            if looks % _SAVE_EVERY_LOOKS == 0:
+                await self._save_time()
+            await asyncio.sleep(_LOOK_EVERY_S)
+            looks, ahead = looks + 1, self._clock_ahead_s()
+            if abs(ahead - last) > _JUMP_S:
+                await self._write_down(AuditEvent.CLOCK_CHANGED, {"seconds": round(ahead - last)})
+            last = ahead
+
+    async def settings_changed(self, names: Sequence[str]) -> None:
+        """Write down that the operator, or a bundle, changed settings."""
+        if self._sealed and names:
+            await self._write_down(AuditEvent.SETTINGS_CHANGED, {"settings": ", ".join(names)})
 
     def device(self) -> DeviceFacts | None:
         """Say who this box is and whom it trusts; None if it was never provisioned."""
@@ -83,6 +97,16 @@ class UpdateRoom:
         """Write the stop down."""
         if self._sealed:
             await self._write_down(AuditEvent.SERVICE_STOPPED, {})
+
+    def _clock_ahead_s(self) -> float:
+        """How far the clock is ahead of the time since the machine started: changes only when it is set."""
+        return self._box.now().timestamp() - time.monotonic()
+
+    async def _save_time(self) -> None:
+        try:
+            await asyncio.to_thread(self._box.clock.save)
+        except ApplianceError as error:
+            logger.error("the time cannot be saved: %s", error)  # noqa: TRY400
 
     async def _write_down(self, event: AuditEvent, facts: dict[str, AuditFact]) -> None:
         try:

@@ -41,6 +41,7 @@ class AuditEvent(StrEnum):
     UPDATE_ROLLED_BACK = "update_rolled_back"
     MODEL_ADDED = "model_added"
     MODEL_ACTIVATED = "model_activated"
+    MODEL_DEACTIVATED = "model_deactivated"
     MODEL_REMOVED = "model_removed"
     CONTENT_QUARANTINED = "content_quarantined"
     CONTENT_HEALED = "content_healed"
