@@ -118,8 +118,8 @@ class TrustStore:
         return (self.current / ROOT_HISTORY / f"{max(numbers)}.root.json").read_bytes()
 
     def versions(self) -> dict[str, int]:
-        """Return the version of every role in force."""
-        return {"root": self.root().version} | role_versions(self.current)
+        """Return the newest version of every role that was ever trusted (whatever became of its file)."""
+        return {"root": self.root().version} | self.floor().versions
 
     def signs(self, target: str, sha256_hex: str) -> bool:
         """Whether metadata in force lists this target with this content."""
