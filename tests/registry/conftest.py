@@ -1,4 +1,4 @@
-"""An empty registry, and one package to put into it."""
+"""An empty registry, one package to put into it, and a process whose children kill themselves."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import StateLayout
+from tests.registry.kill_session import Driver, started_driver
 from tests.registry.packages import write_package
 
 
@@ -25,3 +26,9 @@ def registry(layout: StateLayout) -> Iterator[ModelRegistry]:
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     return write_package(tmp_path / "digits")
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    with started_driver() as started:
+        yield started

@@ -10,11 +10,55 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import NotFound
+from appliance.registry.database import Database
 from appliance.registry.model_registry import ModelRegistry
+from appliance.registry.part_assembly import forget_partial
+from appliance.registry.rebuild import Trust
 from appliance.registry.registry_source import RegistrySource
+from appliance.registry.ticket_records import TicketState
 from appliance.settings import StateLayout
-from tests.registry.packages import DIGITS, ONE, TWO, add
+from tests.registry.bundles import Parts, is_signed_by, item_of, prepare, signed, stage, ticket
+from tests.registry.packages import DIGITS, ONE, TWO, accept, add
 from tests.support.kill_points import killed_before
+
+SIGNED = ("install", "confirm", "restore", "scrub", "heal", "rebuild")
+
+
+def at_fifty() -> float:
+    """A clock that does not tell lives apart."""
+    return 50.0
+
+
+def perform_signed(operation: str, layout: StateLayout, package: Path) -> None:
+    """What a bundle brings, and the upkeep of it. Each can be repeated, as the installer repeats it."""
+    parts = Parts()
+    item = item_of(package, parts)
+    record = ticket(2, {DIGITS: TWO}, {DIGITS: ONE})
+    if operation == "rebuild":
+        Database(layout.database).set_aside()
+    with ModelRegistry.open(layout, clock=at_fifty) as registry:
+        match operation:
+            case "install":
+                forget_partial(layout.partial_blobs, keep=[file.digest for file in item.files.values()])
+                prepared = prepare(registry, item, parts)
+                if registry.ticket(record.digest) is None:
+                    registry.install([prepared], [signed(item, record)], record.desired, record)
+            case "confirm":
+                registry.finish_ticket(record.digest, TicketState.CONFIRMED, "")
+            case "restore":
+                registry.restore(record.digest, "did not come up")
+            case "scrub":
+                registry.scrub()
+            case "heal":
+                stage(registry, item, parts)
+                registry.keep_documents(item)
+                registry.healed(registry.quarantined())
+            case "rebuild":
+                listed = is_signed_by(item)
+                trust = Trust(lambda target, sha256: (target, sha256) in listed, ("acme",))
+                registry.rebuild(lambda _: accept, trust)
+            case _:
+                raise AssertionError(operation)
 
 
 def perform(operation: str, layout: StateLayout, package: Path) -> None:
@@ -42,7 +86,9 @@ def perform(operation: str, layout: StateLayout, package: Path) -> None:
 
 def run_in_child(request: dict[str, Any]) -> str:
     layout, package = StateLayout(Path(request["state"])), Path(request["package"])
-    return killed_before(request["at"], lambda: lambda: perform(request["operation"], layout, package))
+    operation = request["operation"]
+    act = perform_signed if operation in SIGNED else perform
+    return killed_before(request["at"], lambda: lambda: act(operation, layout, package))
 
 
 def main() -> None:

@@ -1,55 +1,17 @@
 """kill -9 before every file operation: old or new, never neither, and nothing in between is ever visible."""
 
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import StateLayout
+from tests.registry.kill_session import Driver, copy_state, started_driver
 from tests.registry.packages import DIGITS, ONE, TWO, add, assert_whole, needed_blobs, usual_files, write_package
 
-ROOT = Path(__file__).parents[2]
 Summary = tuple[dict[int, str], dict[str, int]]  # version -> digest, alias -> version
-
-
-@dataclass
-class Driver:
-    """Talks to one kill_driver."""
-
-    process: "subprocess.Popen[str]"
-
-    def perform(self, operation: str, state: Path, package: Path, at: int = 0) -> Any:
-        """Returns 'killed', or the list of operations when it came through."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        request = {"operation": operation, "state": str(state), "package": str(package), "at": at}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with started_driver() as started:
-        yield started
-
-
-@contextmanager
-def started_driver(*tracer: str) -> Iterator[Driver]:
-    command = [*tracer, sys.executable, "-m", "tests.registry.kill_driver"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Driver(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(10) == 0
 
 
 @pytest.fixture
@@ -111,13 +73,6 @@ def summary(registry: ModelRegistry) -> Summary:
 def read_summary(state: Path) -> Summary:
     with ModelRegistry.open(StateLayout(state)) as registry:
         return summary(registry)
-
-
-def copy_state(template: Path, target: Path) -> Path:
-    shutil.rmtree(target, ignore_errors=True)
-    if template.exists():
-        subprocess.run(["cp", "-a", template, target], check=True)  # keeps hard links
-    return target
 
 
 def assert_old_or_new(layout: StateLayout, before: Summary, after: Summary, place: str, *, sound: bool) -> None:
