@@ -1,6 +1,8 @@
 """Content that comes in parts: read once, hashed while it is written, resumed where it was cut off."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +227,38 @@ def test_a_disk_that_is_full_is_told_with_the_remedy(small_disk: Path, parts: Pa
             assemble(file.digest, file.parts, parts.open, layout.partial_blobs, registry.blobs, lambda _: None)
 
         assert not registry.blobs.path(file.digest).exists()
+
+
+MEMORY = """
+import hashlib, resource, sys
+from pathlib import Path
+from appliance.bundle.model_item import Part
+from appliance.model.identity import digest_of_hex
+from appliance.registry.model_registry import ModelRegistry
+from appliance.registry.part_assembly import assemble
+from appliance.settings import StateLayout
+
+CHUNK, CHUNKS, PARTS = 4 * 1024 * 1024, 16, 8
+buffer = bytearray(CHUNK)
+part = Part(digest_of_hex(hashlib.sha256(bytes(CHUNK * CHUNKS)).hexdigest()), CHUNK * CHUNKS)
+whole = hashlib.sha256()
+for _ in range(PARTS):
+    whole.update(bytes(CHUNK * CHUNKS))
+layout = StateLayout(Path(sys.argv[1]))
+with ModelRegistry.open(layout) as registry:
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    chunks = lambda _: (memoryview(buffer) for _ in range(CHUNKS))
+    digest = digest_of_hex(whole.hexdigest())
+    assemble(digest, [part] * PARTS, chunks, layout.partial_blobs, registry.blobs, lambda _: None)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) * 1024 - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_however_large_a_file_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MEMORY, str(tmp_path)]
+    extra_bytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert extra_bytes < 32 * 1024 * 1024  # of 512 MiB
