@@ -56,16 +56,19 @@ def list_models(config: ConfigOption = None, state: StateOption = None, *, as_js
     from appliance.cli.registry_documents import aliases_of, model_document, time_text  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
-    models = []
+    models, lost = [], layout.blobs.is_dir() and not layout.database.exists()
     if layout.database.exists():
         with open_registry(layout) as registry:
             models = registry.models()
+            lost = bool(registry.lost_versions())
     if as_json:
         print_json([model_document(model) for model in models])
         return
     if not models:
-        say(f"there are no models in {layout.root}")
-        say("next: appliance models add DIR")
+        say(
+            f"there are no models in {layout.root}" + (", but stored files are: registry.db was lost" if lost else "")
+        )
+        say("next: appliance models rebuild" if lost else "next: appliance models add DIR")
         return
     rows = [
         (

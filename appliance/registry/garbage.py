@@ -15,11 +15,11 @@ from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
 from appliance.registry.quarantine import Quarantine
-from appliance.registry.queries import get_digests, get_manifests
+from appliance.registry.queries import get_manifests
 from appliance.registry.records import GarbageReport
 from appliance.registry.signed_versions import get_signed
 from appliance.registry.staging import StagingArea
-from appliance.registry.stored_documents import read_documents
+from appliance.registry.stored_documents import lost_versions
 from appliance.registry.views import ViewStore
 
 Keep = Callable[[], Collection[Digest]]  # what an open update wants; asked while the blobs are held
@@ -72,19 +72,10 @@ class GarbageCollection:
             self._take_blobs(trash, documents, ())
 
     def _require_not_lost(self) -> None:
-        """A database that knows nothing does not go with manifests of versions that lie here whole."""
-        with self._database.reading() as connection:
-            if get_digests(connection):
-                return
-        stored = read_documents(self._blobs).manifests.values()
-        whole = [
-            f"{manifest.name} version {manifest.version}"
-            for manifest in stored
-            if all(self._blobs.path(file.digest).exists() for file in manifest.files.values())
-        ]
-        if whole:
+        found = lost_versions(self._database, self._blobs)
+        if found:
             raise Failed(
-                f"the registry knows no model, but the content of {', '.join(sorted(whole)[:5])} is here: "
+                f"the registry knows no model, but the content of {', '.join(found[:5])} is here: "
                 f"{self._database.path} has been lost",
                 hint="make its rows again: appliance models rebuild",
             )

@@ -31,6 +31,7 @@ from appliance.registry.records import GarbageReport, RegisteredModel, Registere
 from appliance.registry.scrub import Scrub, ScrubReport
 from appliance.registry.signed_versions import BRING_SIGNED, SignedVersion, get_signed, unsigned
 from appliance.registry.staging import StagingArea
+from appliance.registry.stored_documents import lost_versions
 from appliance.registry.ticket_records import (
     TicketRecord,
     TicketState,
@@ -256,6 +257,10 @@ class ModelRegistry:
         """Make the rows of every version again whose content is here; see rebuild.py for what cannot come back."""
         work = Rebuild(self.database, self.blobs, self.views, self.staging, progress or _silent)
         return work.run(check_of, trust, self._clock())
+
+    def lost_versions(self) -> list[str]:
+        """Name what lies here whole while no version is known: the database was lost. Empty on a sound box."""
+        return lost_versions(self.database, self.blobs)
 
     def scrub_report(self) -> ScrubReport:
         """Say when everything was read last, and what is damaged or missing as far as is known."""

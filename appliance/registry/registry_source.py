@@ -44,6 +44,12 @@ class RegistrySource:
                 found = {version: known[digest] for version, digest in digests.items()}
                 models[name] = _source_model(name, found, get_aliases(connection, name))
         self._known = known
+        if not models and (lost := self._registry.lost_versions()):
+            logger.error(
+                "the registry is empty, but the content of %s is here: registry.db was lost; "
+                "make it anew: stop the appliance, then appliance models rebuild",
+                ", ".join(lost[:5]),
+            )
         return models
 
     def verify(self, version: AvailableVersion) -> None:

@@ -13,7 +13,9 @@ from appliance.bundle.model_item import ModelItem
 from appliance.errors import InvalidInput
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
+from appliance.registry.database import Database
 from appliance.registry.manifest import Manifest
+from appliance.registry.queries import get_digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,18 @@ def read_documents(blobs: BlobStore) -> StoredDocuments:
     return StoredDocuments(
         {digest: manifest for digest, manifest in manifests.items() if digest not in data_of_packages},
         {digest: item for digest, item in items.items() if digest not in data_of_packages},
+    )
+
+
+def lost_versions(database: Database, blobs: BlobStore) -> list[str]:
+    """Name versions that lie here whole while the database knows none at all: it was lost, and made anew, empty."""
+    with database.reading() as connection:
+        if get_digests(connection):
+            return []
+    return sorted(
+        f"{manifest.name} version {manifest.version}"
+        for manifest in read_documents(blobs).manifests.values()
+        if all(blobs.path(file.digest).exists() for file in manifest.files.values())
     )
 
 

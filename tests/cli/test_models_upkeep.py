@@ -99,10 +99,12 @@ def test_a_lost_database_is_named_and_made_anew(stored: Terminal) -> None:
     for file in stored.state.glob("registry.db*"):
         file.unlink()
 
+    listed = stored.appliance("models", "list")
     lost = stored.appliance("models", "show", "same", code=1)
     rebuilt = stored.appliance("models", "rebuild")
     shown = stored.appliance("models", "show", "same", "--json").json
 
+    assert "registry.db was lost" in listed.story
     assert "only stored files" in lost.story
     assert "appliance models rebuild" in lost.story
     assert "not signed" in rebuilt.out

@@ -153,3 +153,16 @@ def test_a_configuration_that_an_older_build_does_not_understand_is_a_problem_of
     assert "digits version 2/model.toml: from_the_future" in found["digits"].problem
     assert (found["digits"].versions, found["digits"].desired) == ({}, ())
     assert found["other"].problem == ""
+
+
+def test_an_empty_registry_in_the_place_of_a_lost_one_is_told(
+    registry: ModelRegistry, digits: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(registry, digits)
+    for file in registry.layout.root.glob("registry.db*"):
+        file.unlink()
+    with ModelRegistry.open(registry.layout) as empty:
+        assert RegistrySource(empty).scan() == {}
+
+    assert "the content of digits version 1 is here: registry.db was lost" in caplog.text
+    assert "appliance models rebuild" in caplog.text
