@@ -28,6 +28,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Read back every stored file and compare it with its digest. Changes nothing."""
+    os.nice(_UNHURRIED)
     with open_registry(read_settings(config, state).layout) as registry, progress() as advance:
         problems = registry.verify(parse_model_name(name) if name is not None else None, advance)
     if as_json:
