@@ -9,11 +9,12 @@ mount_point=
 # The labels that are looked for. FAT has room for 11 characters, so that sticks with FAT have the short one.
 usual_labels="APPLIANCE-UPDATE APPLIANCE"
 
-# devices_labelled LABEL: print every block device whose file system has this label.
+# devices_labelled LABEL: print every block device whose file system has this label. Without blkid's cache, which for
+# a moment still knows the stick that was in the same socket before.
 devices_labelled() {
     {
         [ ! -e "/dev/disk/by-label/$1" ] || readlink -f "/dev/disk/by-label/$1"
-        blkid -t "LABEL=$1" -o device 2>/dev/null || :
+        blkid -c /dev/null -t "LABEL=$1" -o device 2>/dev/null || :
     } | sort -u
 }
 
@@ -58,7 +59,7 @@ mount_stick() {
 
 # owner_options: FAT and its kin know no owners; what is on the stick belongs to the daemon's user.
 owner_options() {
-    case $(blkid -o value -s TYPE -- "$device" 2>/dev/null) in
+    case $(blkid -c /dev/null -o value -s TYPE -- "$device" 2>/dev/null) in
         vfat | exfat | ntfs) printf ',uid=%s,gid=%s,umask=022' "$(id -u appliance 2>/dev/null || id -u)" "$(id -g appliance 2>/dev/null || id -g)" ;;
         *) ;;
     esac

@@ -55,7 +55,7 @@ answer_of() {
     "$appliance" update "$@" >"$work/answer"
     status=$?
     cat "$work/answer"
-    return $status
+    return "$status"
 }
 
 # goes_on STATUS: whether a check that said no leaves something to do.
