@@ -7,7 +7,7 @@ from pathlib import Path
 _PROGRAM = """#!/bin/sh
 printf '%s\\n' "$*" >>"{log}"
 [ ! -e "{folder}/says-$2" ] || cat "{folder}/says-$2"
-[ ! -e "{folder}/wait-$2" ] || sleep 60
+[ ! -e "{folder}/wait-$2" ] || {{ echo "working on it" >&2; exec sleep 60; }}
 [ ! -e "{folder}/status-$2" ] || exit "$(cat "{folder}/status-$2")"
 """
 
