@@ -12,10 +12,10 @@ SMALL_DISK_BYTES = 1024 * 1024
 
 
 @contextmanager
-def mounted_small_disk(place: Path) -> Iterator[Path]:
-    """Mount a tmpfs of SMALL_DISK_BYTES at `place`; the test is skipped where that is not permitted."""
+def mounted_small_disk(place: Path, size_bytes: int = SMALL_DISK_BYTES) -> Iterator[Path]:
+    """Mount a tmpfs of that size at `place`; the test is skipped where that is not permitted."""
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a small disk is not permitted")
     yield place
