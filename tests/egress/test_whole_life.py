@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from tests.egress.strace_log import read_trace
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 MODELS = ROOT / "models"
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+CONTROLS = [
+    event
+    for word in ("before the life", "after the life")
+    for event in (Event(Kind.TCP_CONNECT, "203.0.113.99", 443), Event(Kind.TCP_DATA, "203.0.113.99", 443, word))
+]
 
 
 @pytest.fixture
@@ -35,21 +42,24 @@ def whole_life(state: Path, *options: str | Path) -> list[str | Path]:
 
 
 def test_the_whole_life_sends_nothing_writes_nothing_elsewhere_and_leaves_nothing_running(sinkhole, state, scratch):
-    controls = [
-        event
-        for word in ("before the life", "after the life")
-        for event in (
-            Event(Kind.TCP_CONNECT, "203.0.113.99", 443),
-            Event(Kind.TCP_DATA, "203.0.113.99", 443, word),
-        )
-    ]
-
     outcome = sinkhole(
         whole_life(state), writable=[state, scratch], environment={"TMPDIR": str(scratch)}, timeout_s=240
     )
 
     assert outcome.returncode == 0, outcome.output
-    assert list(outcome.events) == controls, outcome.output
+    assert list(outcome.events) == CONTROLS, outcome.output
+    assert outcome.written == (), outcome.output
+    assert outcome.survivors == (), outcome.output
+    assert list(scratch.iterdir()) == []
+
+
+def test_keys_bundles_and_updates_send_nothing_and_write_nothing_elsewhere(sinkhole, scratch):
+    with tempfile.TemporaryDirectory(prefix="a-") as short:  # for sockets
+        program = [sys.executable, "-m", "tests.egress.signed_life", short]
+        outcome = sinkhole(program, writable=[Path(short), scratch], environment={"TMPDIR": str(scratch)}, timeout_s=400)
+
+    assert outcome.returncode == 0, outcome.output
+    assert list(outcome.events) == CONTROLS, outcome.output
     assert outcome.written == (), outcome.output
     assert outcome.survivors == (), outcome.output
     assert list(scratch.iterdir()) == []
