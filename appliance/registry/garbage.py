@@ -14,6 +14,7 @@ from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
 from appliance.registry.durable import disk_errors
+from appliance.registry.part_assembly import forget_partial
 from appliance.registry.quarantine import Quarantine
 from appliance.registry.queries import get_manifests
 from appliance.registry.records import GarbageReport
@@ -34,13 +35,21 @@ class GarbageCollection:
     """One state directory's."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, views: ViewStore, quarantine: Quarantine, staging: StagingArea
+        self,
+        database: Database,
+        blobs: BlobStore,
+        views: ViewStore,
+        quarantine: Quarantine,
+        staging: StagingArea,
+        partial: Path,
     ) -> None:
+        """`partial`: where content lies that has not arrived whole."""
         self._database = database
         self._blobs = blobs
         self._views = views
         self._quarantine = quarantine
         self._staging = staging
+        self._partial = partial
 
     def collect(self, keep: Keep, progress: Callable[[str, int, int], None]) -> GarbageReport:
         """Take unreferenced views, then unreferenced blobs. Waits for additions that are being published.
@@ -50,8 +59,10 @@ class GarbageCollection:
         with disk_errors("collecting garbage"), self._staging.workspace() as trash:
             with self._blobs.alone():
                 self._require_not_lost()
+                wanted = keep()
                 views = self._take_views(trash)
-                blobs = self._take_blobs(trash, self._blobs.digests(), keep())
+                blobs = self._take_blobs(trash, self._blobs.digests(), wanted)
+                forget_partial(self._partial, wanted)
             size_bytes = sum(path.stat().st_size for path in blobs)
             for view in views:
                 shutil.rmtree(view)

@@ -61,7 +61,9 @@ class ModelRegistry:
         self.views = ViewStore(layout.views, self.blobs, self.staging)
         self.quarantine = Quarantine(layout.quarantine, self.blobs)
         self.database = Database(layout.database)
-        self._garbage = GarbageCollection(self.database, self.blobs, self.views, self.quarantine, self.staging)
+        self._garbage = GarbageCollection(
+            self.database, self.blobs, self.views, self.quarantine, self.staging, layout.partial_blobs
+        )
         self._clock = clock
 
     @classmethod

@@ -55,6 +55,19 @@ def test_what_an_update_wants_is_asked_while_nobody_can_publish(registry: ModelR
     _try_shared(registry)
 
 
+def test_what_never_arrived_whole_goes_unless_an_open_update_wants_it(registry: ModelRegistry, digits: Path) -> None:
+    add(registry, digits)
+    partial = registry.layout.partial_blobs
+    partial.mkdir()
+    wanted, unwanted = digest_of_bytes(b"wanted"), digest_of_bytes(b"unwanted")
+    for digest in (wanted, unwanted):
+        (partial / digest.removeprefix("sha256:")).write_bytes(b"begun")
+
+    registry.collect_garbage(keep=lambda: [wanted])
+
+    assert [path.name for path in partial.iterdir()] == [wanted.removeprefix("sha256:")]
+
+
 def _try_shared(registry: ModelRegistry) -> None:
     descriptor = os.open(registry.layout.blobs / "sha256", os.O_RDONLY)
     try:
