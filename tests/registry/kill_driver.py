@@ -50,8 +50,8 @@ def perform_signed(operation: str, layout: StateLayout, package: Path) -> None:
             case "scrub":
                 registry.scrub()
             case "heal":
-                stage(registry, item, parts)
                 registry.keep_documents(item)
+                stage(registry, item, parts)
                 registry.healed(registry.quarantined())
             case "rebuild":
                 listed = is_signed_by(item)

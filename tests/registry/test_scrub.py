@@ -134,6 +134,22 @@ def test_a_scrub_sees_that_content_came_back_by_whatever_way(installed: ModelReg
     assert installed.scrub().damaged == ()
 
 
+def test_content_that_comes_back_while_it_is_being_read_is_not_taken_away(
+    installed: ModelRegistry, item: ModelItem
+) -> None:
+    rot(installed, labels(item))
+
+    def healed_meanwhile(what: str, _: int, __: int) -> None:
+        if what.endswith("labels.txt"):
+            installed.blobs.put(b"zero\none\n")
+
+    report = installed.scrub(healed_meanwhile)
+
+    assert report.damaged == ()
+    installed.blobs.verify(labels(item))
+    assert not installed.quarantine.path(labels(item)).exists()
+
+
 def test_adding_the_package_again_heals(registry: ModelRegistry, digits: Path, item: ModelItem) -> None:
     add(registry, digits)
     rot(registry, labels(item))
