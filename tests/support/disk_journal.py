@@ -3,7 +3,7 @@
 The model, stricter than the journalling file systems that the appliance asks for (ext4, xfs, btrfs):
 
 * A file's bytes are sure as they were at its last fsync; one that was never synced may be empty. Of what was written
-  since, nothing, all, or the first half may be there.
+  since, nothing, all, or the first half of what differs may be there.
 * A change of names (creation, link, rename, removal) is sure once its directory has been synced; that of a rename is
   the one it leads to. A rename is one change: never two names, never none. Unsure changes are lost or kept: all,
   none, any beginning of them in their order, those of one directory alone, those of all directories but one.
@@ -248,5 +248,5 @@ def _written(sure: Content | Directory | Link | None, found: Content, unsynced: 
         case Unsynced.KEPT:
             return found
         case Unsynced.TORN:
-            kept = len(before) if found.data.startswith(before) else 0
+            kept = len(os.path.commonprefix([before, found.data]))  # noqa: RUF071  (bytes, no paths)
             return Content(found.data[: kept + (len(found.data) - kept) // 2], found.mode)

@@ -194,6 +194,20 @@ def test_a_line_that_was_appended_may_be_torn(tmp_path: Path) -> None:
     assert left == [{"file": "old"}, {"file": "old+mo"}, {"file": "old+more!"}, {"file": "old+more!"}]
 
 
+def test_what_was_synced_and_not_changed_since_is_not_torn(tmp_path: Path) -> None:
+    def change_the_end(root: Path) -> None:
+        with (root / "file").open("r+") as stream:
+            stream.truncate(2)
+            stream.seek(2)
+            stream.write("NEWER!")
+
+    assert left_at_the_end(change_the_end, tmp_path, old_file) == [
+        {"file": "old"},
+        {"file": "olNEW"},
+        {"file": "olNEWER!"},
+    ]
+
+
 @pytest.mark.parametrize(
     "operation",
     [
