@@ -24,6 +24,7 @@ find_stick() {
         found=$(devices_labelled "$label")
         [ -z "$found" ] || break
     done
+    [ -n "$found" ] || [ "$(id -u)" -eq 0 ] || fail 1 "Only root may look for the stick." "sudo $0"
     [ -n "$found" ] || fail 28 "No stick with the label $(printf '%s' "${wanted_label:-$usual_labels}" | sed 's/ / or /') is plugged in." \
         "plug it in and wait a few seconds; or name it: $0 --device /dev/sdX1 (lsblk -f lists what there is)"
     [ "$(printf '%s\n' "$found" | wc -l)" -eq 1 ] || fail 36 \

@@ -1,6 +1,7 @@
 """scripts/update.sh: asks before anything changes, hands through how it ended, leaves nothing behind."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,18 @@ def test_a_stick_that_is_not_there_is_looked_for_and_missed(program: AnsweringPr
     assert "No stick with the label NOSUCHSTICK is plugged in." in session.text
     assert "lsblk -f" in session.text
     assert program.asked == []
+
+
+def test_who_may_not_look_for_sticks_is_not_told_that_there_is_none(program: AnsweringProgram) -> None:
+    ordinary = ["unshare", "--user", "--map-user=1000", "--"]
+    if subprocess.run([*ordinary, "true"], check=False).returncode:
+        pytest.skip("user namespaces are not permitted here")
+    command = [*ordinary, "dash", SCRIPTS / "update.sh", "--label", "NOSUCHSTICK"]
+
+    session = at_terminal(command, program.environment)
+
+    assert session.status == 1
+    assert "Next: sudo " in session.text
 
 
 def test_what_is_no_disk_is_not_mounted(program: AnsweringProgram, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from appliance.bundle.ticket import Devices
 from appliance.publish.cutting import CutRequest
 from tests.scripts.terminal import SCRIPTS, Session, at_terminal, without_terminal
-from tests.updates.boxes import ONE, TWO, Publisher, SealedBox, write_model
+from tests.updates.boxes import KEEPS, ONE, TWO, Publisher, SealedBox, write_model
 
 pytestmark = pytest.mark.slow
 INSTALL = ("Install it now? [y/N]", "y")
@@ -109,6 +110,41 @@ def test_the_status_of_a_box_whose_service_does_not_run(publisher: Publisher, bo
     assert session.status == 3
     assert "CONFIRMED" in session.text
     assert "the audit log is whole" in session.text
+
+
+def test_a_service_that_runs_installs_the_stick_itself(publisher: Publisher, box: SealedBox, tmp_path: Path) -> None:
+    stick = publisher.stick(1, answer=1.0)
+
+    with serving(box, tmp_path / "serve.log"):
+        installed = update(box, "--directory", stick, answers=[INSTALL])
+        status = without_terminal(["dash", SCRIPTS / "status.sh"], environment(box))
+        support = without_terminal(["dash", SCRIPTS / "support-bundle.sh", "--to", tmp_path], environment(box))
+
+    assert installed.status == 0, installed
+    assert "doing it here" not in installed.text
+    assert status.status == 0, status
+    assert KEEPS in status.text
+    assert status.text.endswith("All is well.\n")
+    assert support.status == 0, support
+
+
+@contextmanager
+def serving(box: SealedBox, log: Path) -> Iterator[None]:
+    """Let the daemon run."""
+    program = [sys.executable, "-m", "appliance.cli.main"]
+    with log.open("wb") as stream:
+        line = [*program, "serve", "--listen", f"unix:{box.runtime}/i.sock"]
+        daemon = subprocess.Popen(line, env=environment(box), cwd=SCRIPTS.parent, stderr=stream)
+    try:
+        deadline_s = time.monotonic() + 60
+        while b"READY" not in log.read_bytes():
+            assert daemon.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.05)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
 
 
 def test_a_support_bundle_tells_all_but_secrets(publisher: Publisher, box: SealedBox, tmp_path: Path) -> None:
