@@ -56,7 +56,9 @@ def test_the_whole_life_sends_nothing_writes_nothing_elsewhere_and_leaves_nothin
 def test_keys_bundles_and_updates_send_nothing_and_write_nothing_elsewhere(sinkhole, scratch):
     with tempfile.TemporaryDirectory(prefix="a-") as short:  # for sockets
         program = [sys.executable, "-m", "tests.egress.signed_life", short]
-        outcome = sinkhole(program, writable=[Path(short), scratch], environment={"TMPDIR": str(scratch)}, timeout_s=400)
+        outcome = sinkhole(
+            program, writable=[Path(short), scratch], environment={"TMPDIR": str(scratch)}, timeout_s=400
+        )
 
     assert outcome.returncode == 0, outcome.output
     assert list(outcome.events) == CONTROLS, outcome.output
