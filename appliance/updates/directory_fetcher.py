@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.updates.medium import Medium, NotOnMedium
+from appliance.updates.medium import MetadataSource, NotOnMedium
 from appliance.updates.tuf_client import FetcherInterface
 
 _PIECE_BYTES = 64 * 1024
@@ -18,13 +18,13 @@ class DirectoryFetcher(FetcherInterface):
     refused: the reason of the last failure that was not "not found" (python-tuf would hide it).
     """
 
-    def __init__(self, medium: Medium) -> None:
-        self._medium = medium
+    def __init__(self, source: MetadataSource) -> None:
+        self._source = source
         self.refused: UpdateRefused | None = None
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         try:
-            stream = self._medium.open_file(url)  # eagerly: an error here is about the file, not its content
+            stream = self._source.open_file(url)  # eagerly: an error here is about the file, not its content
         except NotOnMedium as error:
             raise DownloadHTTPError(f"{url} is not on the medium", 404) from error
         except UpdateRefused as refused:
@@ -32,12 +32,12 @@ class DirectoryFetcher(FetcherInterface):
             raise DownloadError(refused.message) from refused
         return self._pieces(stream)
 
-    def _pieces(self, stream: io.FileIO) -> Iterator[bytes]:
+    def _pieces(self, stream: io.RawIOBase) -> Iterator[bytes]:
         with stream:
             while piece := self._piece(stream):
                 yield piece
 
-    def _piece(self, stream: io.FileIO) -> bytes:
+    def _piece(self, stream: io.RawIOBase) -> bytes:
         try:
             return stream.read(_PIECE_BYTES) or b""
         except OSError as error:

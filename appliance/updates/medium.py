@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from appliance.bundle.layout import BUNDLE_DIRECTORY, METADATA_DIRECTORY
 from appliance.bundle.refusal import Refusal, UpdateRefused
@@ -30,6 +30,19 @@ class NotOnMedium(Exception):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
+
+
+class MetadataSource(Protocol):
+    """Where metadata and small targets are read from: a Medium, or what tests of conformance put in its place."""
+
+    def names(self, relative: str) -> list[str]:
+        """List a directory; nothing if it is not there, or cannot be listed."""
+
+    def open_file(self, relative: str) -> io.RawIOBase:
+        """Open a file, unbuffered. Raises NotOnMedium, UpdateRefused (MEDIUM_IO)."""
+
+    def read(self, relative: str, limit_bytes: int) -> bytes:
+        """Return a whole small file. Raises NotOnMedium, UpdateRefused (HASH_MISMATCH if larger, MEDIUM_IO)."""
 
 
 class Medium:

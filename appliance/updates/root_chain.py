@@ -4,12 +4,12 @@ import re
 
 from appliance.bundle.layout import METADATA_DIRECTORY, MOST_ROOTS
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.updates.medium import Medium
+from appliance.updates.medium import MetadataSource
 
 _ROOT = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
 
 
-def require_whole_chain(medium: Medium, trusted: int) -> None:
+def require_whole_chain(medium: MetadataSource, trusted: int) -> None:
     """Check that every root after the trusted one up to the medium's newest is there. Raises UpdateRefused."""
     found = {int(match[1]) for name in medium.names(METADATA_DIRECTORY) if (match := _ROOT.fullmatch(name))}
     newest = max(found, default=0)

@@ -41,6 +41,7 @@ class TrustedRoot:
     key_ids: tuple[str, ...]
     threshold: int
     expires: str
+    consistent_snapshot: bool  # whether names of files on a medium begin with versions and digests
     keys: Mapping[str, str]  # timestamp and snapshot -> digest of the keys that sign them
 
 
@@ -241,6 +242,7 @@ def read_root(data: bytes) -> TrustedRoot:
         key_ids=tuple(root.roles["root"].keyids),
         threshold=root.roles["root"].threshold,
         expires=root.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        consistent_snapshot=bool(root.consistent_snapshot),
         keys={role: _digest_of_keys(root.roles[role].keyids) for role in ("timestamp", "snapshot")},
     )
 

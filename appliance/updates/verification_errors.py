@@ -7,7 +7,7 @@ from tuf.api import exceptions
 
 from appliance.bundle.layout import METADATA_DIRECTORY
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.updates.medium import Medium, NotOnMedium
+from appliance.updates.medium import MetadataSource, NotOnMedium
 
 _COPY_AGAIN = "copy the bundle to the stick again"
 _SIGNED_BY = re.compile(r"(\S+) was signed by (\d+)/(\d+) keys")
@@ -15,7 +15,7 @@ _ROLLED_BACK = re.compile(r"must\s+be >=|version must be >=|is missing info for|
 _NEWEST_TIMESTAMP_BYTES = 16384
 
 
-def refusal_of(error: Exception, medium: Medium, have: dict[str, int]) -> UpdateRefused:
+def refusal_of(error: Exception, medium: MetadataSource, have: dict[str, int]) -> UpdateRefused:
     """Translate what verification raised. `have`: the versions that this box trusts."""
     text = str(error) or type(error).__name__
     if isinstance(error, exceptions.DownloadError):
@@ -54,7 +54,7 @@ def missing(path: str) -> UpdateRefused:
     )
 
 
-def timestamp_version(medium: Medium) -> int:
+def timestamp_version(medium: MetadataSource) -> int:
     """Return what the bundle's timestamp says of itself: for a message, trusted in nothing."""
     try:
         document = json.loads(medium.read(f"{METADATA_DIRECTORY}/timestamp.json", _NEWEST_TIMESTAMP_BYTES))

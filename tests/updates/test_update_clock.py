@@ -10,7 +10,7 @@ from appliance.updates.medium import Medium
 from appliance.updates.trust_store import TrustStore
 from appliance.updates.tuf_client import Updater
 from appliance.updates.update_clock import UpdateClock
-from appliance.updates.verifier import set_reference_time
+from appliance.updates.verified_metadata import set_reference_time
 from tests.updates.boxes import Publisher
 
 RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
