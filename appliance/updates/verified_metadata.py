@@ -44,6 +44,7 @@ class VerifiedMetadata:
         self._updater = updater
         self._fetcher = fetcher
         self._copy = copy
+        self._consistent_snapshot = store.root_of(copy).consistent_snapshot
 
     @property
     def versions(self) -> dict[str, int]:
@@ -53,15 +54,13 @@ class VerifiedMetadata:
     def find(self, path: str) -> TargetFile | None:
         """Return what a role that may sign this target says of it; None if none does. Raises UpdateRefused."""
         try:
-            found = self._updater.get_targetinfo(path)
+            return self._updater.get_targetinfo(path)
         except (RepositoryError, DownloadError, ValueError, RecursionError) as error:
             raise self._fetcher.refused or refusal_of(error, self._source, self._store.versions()) from error
-        _require_above_floor(self._store, self._copy)
-        return found
 
     def content(self, target: TargetFile) -> bytes:
         """Return the content of a small target, as it was signed. Raises UpdateRefused."""
-        prefix = next(iter(target.hashes.values())) if self._store.root_of(self._copy).consistent_snapshot else ""
+        prefix = next(iter(target.hashes.values())) if self._consistent_snapshot else ""
         path = f"{TARGETS_DIRECTORY}/{hashed_target(target.path, prefix) if prefix else target.path}"
         try:
             data = self._source.read(path, min(target.length, LARGEST_TARGET_BYTES))
@@ -138,7 +137,10 @@ def _copy(store: TrustStore, *, beside: bool) -> Path:
 
 
 def _require_above_floor(store: TrustStore, copy: Path) -> None:
-    """Refuse versions below those that this box has ever trusted. Raises UpdateRefused."""
+    """Refuse versions below those that this box has ever trusted: the snapshot names those of all roles.
+
+    Raises UpdateRefused.
+    """
     floor, keys = store.floor(), store.root_of(copy).keys
     for role, version in role_versions(copy).items():
         lowest = floor.lowest(role, keys)
