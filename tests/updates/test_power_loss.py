@@ -33,14 +33,18 @@ def test_an_update_whose_power_is_cut_anywhere_can_be_applied_again(
     state = tmp_path / "cut" / "state"
     journal = journal_of(box, state, lambda copy: copy.apply(newer))
 
+    seen = []
     for loss in lost_states(journal, state):
         copy = SealedBox(state)
+        seen.append(copy.desired())
         assert_sound(copy, {TWO} if loss.is_done else {ONE, TWO}, loss.place)
         outcome = copy.apply(newer)
         assert outcome.code in (0, 10), f"{loss.place}: {outcome}"
         assert_settled(copy, TWO, TicketState.CONFIRMED, loss.place)
         assert copy.apply(older).result == "ROLLBACK", loss.place
         copy.close()
+    assert set(seen) == {ONE, TWO}
+    assert len(seen) > 500
 
 
 @pytest.mark.slow
@@ -71,14 +75,18 @@ def test_a_rollback_whose_power_is_cut_anywhere_is_one_step_back_or_none(
     state = tmp_path / "cut" / "state"
     journal = journal_of(box, state, SealedBox.roll_back)
 
+    seen = []
     for loss in lost_states(journal, state):
         copy = SealedBox(state)
+        seen.append(copy.desired())
         assert_sound(copy, {ONE} if loss.is_done else {ONE, TWO}, loss.place)
         if not is_rolled_back(copy):
             copy.roll_back()
         assert_settled(copy, ONE, TicketState.ROLLED_BACK, loss.place)
         assert copy.apply(older).result == "ROLLBACK", loss.place
         copy.close()
+    assert set(seen) == {ONE, TWO}
+    assert len(seen) > 10
 
 
 @pytest.mark.slow
