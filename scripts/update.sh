@@ -109,6 +109,7 @@ fi
 
 say "Do not switch the box off and leave the stick in. If the power fails all the same, start again: nothing is lost."
 [ -z "$allow_expired" ] || set -- "$@" --allow-expired
+[ "$receipt" != no ] || set -- "$@" --no-receipt
 answer_of "$command" "$@"
 done=$?
 print_receipt "$done"

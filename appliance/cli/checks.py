@@ -21,6 +21,7 @@ from appliance.cli.installed_packages import installed_version, is_within, requi
 from appliance.cli.options import read_settings
 from appliance.cli.output import format_size
 from appliance.cli.reference_trial import reference_computes
+from appliance.cli.update_checks import checks_of_updates
 from appliance.errors import ApplianceError
 from appliance.process_environment import remove_outbound_variables
 from appliance.registry.model_registry import ModelRegistry
@@ -48,6 +49,7 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         settings_check,
         _check_state_directory(settings),
         _check_registry(settings),
+        *checks_of_updates(settings),
         _check_daemon(settings),
         _check_clock(),
         outbound,

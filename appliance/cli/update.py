@@ -11,6 +11,7 @@ from appliance.settings import Settings
 
 if TYPE_CHECKING:
     from appliance.updates.outcome import UpdateOutcome
+    from appliance.updates.preparation import ApplyRequest
 
 app = typer.Typer(
     help="Install signed bundles from a stick, and take them back.", no_args_is_help=True, rich_markup_mode=None
@@ -32,6 +33,9 @@ ExpiredOption = Annotated[
         help="Accept a bundle whose time is over, as far as the owner's policy goes; only at the box's own console.",
     ),
 ]
+
+
+NoReceiptOption = Annotated[bool, typer.Option("--no-receipt", help="Write nothing to the medium.")]
 
 
 @app.command()
@@ -57,10 +61,12 @@ def apply(
     state: StateOption = None,
     *,
     allow_expired: ExpiredOption = False,
+    no_receipt: NoReceiptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Install a medium's bundle: verify, copy, try beside what serves, switch over; or take it all back."""
-    _apply(read_settings(config, state), medium, bundle, allow_expired=allow_expired, retry=False, as_json=as_json)
+    request = _request(medium, bundle, allow_expired=allow_expired, retry=False, no_receipt=no_receipt)
+    _apply(read_settings(config, state), request, as_json=as_json)
 
 
 @app.command()
@@ -71,10 +77,12 @@ def retry(
     state: StateOption = None,
     *,
     allow_expired: ExpiredOption = False,
+    no_receipt: NoReceiptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Install a bundle again that did not come up on this box before, or was taken back."""
-    _apply(read_settings(config, state), medium, bundle, allow_expired=allow_expired, retry=True, as_json=as_json)
+    request = _request(medium, bundle, allow_expired=allow_expired, retry=True, no_receipt=no_receipt)
+    _apply(read_settings(config, state), request, as_json=as_json)
 
 
 @app.command()
@@ -118,13 +126,18 @@ def inventory(
     say(f"next, at the signing station: appliance publish thin DIR --inventory {file.name} --to DIR")
 
 
-def _apply(settings: Settings, medium: Path, bundle: str, *, allow_expired: bool, retry: bool, as_json: bool) -> None:
-    from appliance.cli.update_asking import applied, require_local_console  # noqa: PLC0415
+def _request(medium: Path, bundle: str, *, allow_expired: bool, retry: bool, no_receipt: bool) -> "ApplyRequest":
+    from appliance.cli.update_asking import require_local_console  # noqa: PLC0415
     from appliance.updates.preparation import ApplyRequest  # noqa: PLC0415
 
     if allow_expired:
         require_local_console()
-    request = ApplyRequest(medium.absolute(), bundle, allow_expired, retry)
+    return ApplyRequest(medium.absolute(), bundle, allow_expired, retry, no_receipt)
+
+
+def _apply(settings: Settings, request: "ApplyRequest", *, as_json: bool) -> None:
+    from appliance.cli.update_asking import applied  # noqa: PLC0415
+
     with progress() as advance:
         outcome = applied(settings, request, advance)
     _end(outcome, as_json=as_json)

@@ -43,7 +43,11 @@ _WORDS = MappingProxyType(
 def applied(settings: Settings, request: ApplyRequest, advance: Advance) -> UpdateOutcome:
     """Install a medium's bundle. Raises an ApplianceError if it could not be tried."""
     asked = pb.ApplyUpdateRequest(
-        place=str(request.place), bundle=request.bundle, allow_expired=request.allow_expired, retry=request.retry
+        place=str(request.place),
+        bundle=request.bundle,
+        allow_expired=request.allow_expired,
+        retry=request.retry,
+        no_receipt=request.no_receipt,
     )
     return _done(settings, lambda daemon: daemon.apply_update(asked), lambda works: works.apply(request), advance)
 

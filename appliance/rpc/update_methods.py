@@ -26,7 +26,9 @@ class UpdateMethods:
         request = parse(pb.ApplyUpdateRequest, data)
         if not request.place.startswith("/"):
             raise InvalidInput(f"place is {request.place[:200]!r}, expected an absolute path")
-        asked = ApplyRequest(Path(request.place), request.bundle, request.allow_expired, request.retry)
+        asked = ApplyRequest(
+            Path(request.place), request.bundle, request.allow_expired, request.retry, request.no_receipt
+        )
         async for event in self._required().apply(asked):
             yield [_message(event).SerializeToString()]
 

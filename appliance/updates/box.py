@@ -139,7 +139,7 @@ class Box:
             if (version := model.aliases.get(SERVING)) is not None
         ]
 
-    def with_receipt(self, outcome: UpdateOutcome, place: Path) -> UpdateOutcome:
+    def with_receipt(self, outcome: UpdateOutcome, place: Path | None) -> UpdateOutcome:
         """Write how an update ended on its medium, if that takes it. What prevents it is told, no more."""
         judged = self.clock.judge()
         clock = "trusted" if not judged.suspect else f"suspect: certainly not before {moment_text(judged.floor)}"
@@ -152,6 +152,8 @@ class Box:
             )
         except ApplianceError as error:  # a damaged log or key; the update is what it is
             return replace(outcome, receipt_problem=error.message)
+        if place is None:
+            return outcome
         written = write_receipt(place, signed)
         return replace(outcome, receipt=written.path, receipt_problem=written.problem)
 

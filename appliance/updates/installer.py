@@ -62,7 +62,8 @@ class Installer:
         try:
             self._box.identity()
             self.finish_open(report, stopping)
-            return self._box.with_receipt(self._opened(request, UpdateRun(report, stopping)), request.place)
+            outcome = self._opened(request, UpdateRun(report, stopping))
+            return self._box.with_receipt(outcome, None if request.no_receipt else request.place)
         except UpdateRefused as refused:  # nobody has provisioned this box, or its trust is damaged
             return UpdateOutcome.of_refusal(refused)
         finally:

@@ -31,6 +31,7 @@ class ApplyRequest:
     bundle: str = ""
     allow_expired: bool = False
     retry: bool = False
+    no_receipt: bool = False  # write nothing to the place
 
 
 @dataclass(frozen=True, slots=True)

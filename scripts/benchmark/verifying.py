@@ -1,8 +1,8 @@
 """Deciding who signed what: the metadata of a bundle, from what a box trusted before to its ticket and its items.
 
 Each reading is a process of its own, which counts its time from the moment when everything is imported, and its
-memory above that. A usual bundle has one publisher and one model; the largest legal one brings a box from root 1 to 256, has
-200 delegations and 5,000 targets, of which its ticket names 500.
+memory above that. A usual bundle has one publisher and one configuration; the largest legal one brings a box from
+root 1 to 256, has 200 delegations and 5,000 targets, of which its ticket names 500.
 """
 
 import argparse

@@ -6,6 +6,7 @@ import pytest
 
 from appliance.cli.installed_packages import is_within, requirements
 from tests.cli.terminal import WIDTH, Terminal, appliance
+from tests.updates.boxes import Publisher
 
 
 def test_it_works_with_the_daemon_down_and_says_how_to_start_it(terminal: Terminal) -> None:
@@ -85,3 +86,20 @@ def test_the_runtime_s_range_is_known() -> None:
     assert extras
     assert not is_within("1.29.0", extras["onnxruntime"])
     assert is_within("1.28.0", extras["onnxruntime"])
+
+
+def test_a_sealed_box_is_examined_too(terminal: Terminal, tmp_path: Path) -> None:
+    owner = Publisher(tmp_path / "owner")
+    owner.hold_ceremony()
+    root = tmp_path / "root.json"
+    root.write_bytes(owner.root)
+    terminal.appliance("provision", "--root", root, "--serial", "A1", "--hardware", "pc", "--site", "hall-1")
+    found = {check["name"]: check for check in terminal.appliance("doctor", "--json").json}
+    assert found["seal"]["finding"] == "A1 at hall-1, trusts root 1 of its owner"
+    assert found["audit log"]["result"] == found["update"]["result"] == found["clock floor"]["result"] == "ok"
+
+    for name in ("floor.a", "floor.b"):
+        (terminal.state / "trust" / name).unlink()
+    damaged = {check["name"]: check for check in terminal.appliance("doctor", "--json", code=1).json}
+    assert damaged["seal"]["result"] == "error"
+    assert damaged["seal"]["remedy"]

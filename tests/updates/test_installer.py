@@ -52,6 +52,14 @@ def test_the_receipt_on_the_stick_is_signed_by_the_box_and_names_the_audit_head(
     assert outcome.audit_head == receipt.audit_head
 
 
+def test_nothing_is_written_to_the_stick_where_that_is_not_wanted(publisher: Publisher, box: SealedBox) -> None:
+    stick = publisher.stick(1)
+    before = set(stick.rglob("*"))
+
+    assert box.apply(stick, no_receipt=True).code == 0
+    assert set(stick.rglob("*")) == before
+
+
 def test_a_lost_receipt_key_does_not_hide_that_the_update_is_installed(publisher: Publisher, box: SealedBox) -> None:
     (box.layout.device / "receipt.key").unlink()
 

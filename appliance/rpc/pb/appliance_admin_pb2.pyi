@@ -198,16 +198,18 @@ class CancelEngineBuildResponse(_message.Message):
     def __init__(self, cancelled: _Optional[int] = ...) -> None: ...
 
 class ApplyUpdateRequest(_message.Message):
-    __slots__ = ("place", "bundle", "allow_expired", "retry")
+    __slots__ = ("place", "bundle", "allow_expired", "retry", "no_receipt")
     PLACE_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     ALLOW_EXPIRED_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
+    NO_RECEIPT_FIELD_NUMBER: _ClassVar[int]
     place: str
     bundle: str
     allow_expired: bool
     retry: bool
-    def __init__(self, place: _Optional[str] = ..., bundle: _Optional[str] = ..., allow_expired: _Optional[bool] = ..., retry: _Optional[bool] = ...) -> None: ...
+    no_receipt: bool
+    def __init__(self, place: _Optional[str] = ..., bundle: _Optional[str] = ..., allow_expired: _Optional[bool] = ..., retry: _Optional[bool] = ..., no_receipt: _Optional[bool] = ...) -> None: ...
 
 class RollBackUpdateRequest(_message.Message):
     __slots__ = ()
