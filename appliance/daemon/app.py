@@ -30,6 +30,7 @@ from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineBuild, EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ServerSettings, Settings
+from appliance.updates.staging_process import bring_beside_clients
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Daemon:
     def _update_room(self) -> UpdateRoom | None:
         if self._registry is None:
             return None
-        return UpdateRoom(self.settings, self._registry, self._manager, self.reload)
+        return UpdateRoom(self.settings, self._registry, self._manager, self.reload, bring=bring_beside_clients)
 
     def _admin_service(self) -> AdminService:
         return AdminService(

@@ -19,6 +19,7 @@ from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
 from appliance.updates.audit_entry import AuditEvent, AuditFact
 from appliance.updates.box import Box, DeviceFacts, utc_now
+from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.installer import Installer
 from appliance.updates.update_works import UpdateWorks
 
@@ -39,10 +40,11 @@ class UpdateRoom:
         manager: ModelManager,
         reload: Reload,
         now: Callable[[], datetime] = utc_now,
+        bring: ContentBringer = bring_here,
     ) -> None:
         """Create it on the running event loop. reload: reads the settings again, as SIGHUP does."""
         stopping = threading.Event()
-        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now)
+        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now, bring=bring)
         gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, reload)
         self.works = UpdateWorks(Installer(self._box, gate), stopping)
         self._sealed = registry.sealed

@@ -28,31 +28,35 @@ class SafeList:
 def hold_ceremony(station: Station, policy: Policy) -> list[SafeList]:
     """Make every key and sign the first root and targets. Raises AlreadyExists.
 
-    A ceremony that was killed begins anew: keys that nobody has signed with are only files.
+    A ceremony that was killed goes on where it stopped: keys that nobody has signed with are only files.
     """
-    if station.store.versions("targets"):
+    if not station.store.versions("targets"):
+        _sign_root_and_targets(station, policy)
+    elif all(station.store.versions(role) for role in DELEGATED):
         raise AlreadyExists(
             f"{station.directory} has had its ceremony",
             hint="change keys with: appliance publish key; or name another directory: --station DIR",
         )
+    for role in DELEGATED:
+        if not station.store.versions(role):
+            station.signing.sign(role, Targets())
+    return [_safe(station, role) for role in (*TOP_LEVEL, *DELEGATED)]
+
+
+def _sign_root_and_targets(station: Station, policy: Policy) -> None:
     root = Root(consistent_snapshot=True)
     for role, rule in TOP_LEVEL.items():
         for key in _keys(station, role, rule):
             root.add_key(key, role)
         root.roles[role].threshold = rule.threshold
-    if not station.store.versions("root"):
-        station.signing.sign("root", root)
-    else:  # a ceremony that was cut off: its root was never given to anyone
+    if station.store.versions("root"):  # a ceremony that was cut off: its root was never given to anyone
         station.store.path("root", 1).unlink()
-        station.signing.sign("root", root)
+    station.signing.sign("root", root)
     targets = Targets(delegations=Delegations({}, {}))
     for role in DELEGATED:
         delegate(station, targets, role, _PATHS[role])
     add_target(station, targets, POLICY_TARGET, policy.to_bytes())
     station.signing.sign("targets", targets)
-    for role in DELEGATED:
-        station.signing.sign(role, Targets())
-    return [_safe(station, role) for role in (*TOP_LEVEL, *DELEGATED)]
 
 
 def delegate(station: Station, targets: Targets, role: str, paths: list[str]) -> None:

@@ -38,6 +38,9 @@ class Signing:
 
     def refresh_stale(self) -> list[str]:
         """Sign again what its own keys no longer vouch for: they changed, or a command was killed in between."""
+        for role in self._delegated():
+            if not self.store.versions(role):  # its delegation was signed, and then the command was killed
+                self.sign(role, Targets())
         stale = [role for role in self.delegated_in_order() if not self._is_valid(role)]
         for role in stale:
             self.sign(role, self.store.latest(role).signed)
@@ -47,15 +50,17 @@ class Signing:
         """Return targets and every role that it delegates to and that has metadata."""
         if not self.store.versions("targets"):
             return []
-        delegations = self.store.latest("targets").signed.delegations
-        names = list(delegations.roles) if delegations is not None else []
-        return ["targets", *(name for name in names if self.store.versions(name))]
+        return ["targets", *(name for name in self._delegated() if self.store.versions(name))]
 
     def delegator(self, role: str) -> Root | Targets:
         """Return the content that says who signs a role."""
         parent = "root" if role in TOP_LEVEL else "targets"
         signed: Root | Targets = self.store.latest(parent).signed
         return signed
+
+    def _delegated(self) -> list[str]:
+        delegations = self.store.latest("targets").signed.delegations
+        return list(delegations.roles) if delegations is not None else []
 
     def _delegators(self, role: str, signed: Any) -> list[Root | Targets]:
         """A new root is signed by its own keys and by those of the root before it."""

@@ -19,6 +19,7 @@ from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.settings import ModelSettings, Settings, StateLayout
 from appliance.updates.acceptance import BoxFacts, KnownTicket
 from appliance.updates.audit_log import AuditLog
+from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.journal import Journal
 from appliance.updates.outcome import UpdateOutcome
@@ -58,6 +59,7 @@ class Box:
     models: ModelSettings
     has_gpu: Callable[[], bool]
     now: Callable[[], datetime]
+    bring: ContentBringer
 
     @classmethod
     def of(
@@ -67,8 +69,9 @@ class Box:
         *,
         has_gpu: Callable[[], bool],
         now: Callable[[], datetime] = utc_now,
+        bring: ContentBringer = bring_here,
     ) -> "Box":
-        """Open the parts of a state directory."""
+        """Open the parts of a state directory. bring: how content comes off a medium."""
         layout = settings.layout
         return cls(
             layout=layout,
@@ -82,6 +85,7 @@ class Box:
             models=settings.models,
             has_gpu=has_gpu,
             now=now,
+            bring=bring,
         )
 
     def identity(self) -> DeviceIdentity:

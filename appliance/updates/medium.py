@@ -46,12 +46,13 @@ class MetadataSource(Protocol):
 
 
 class Medium:
-    """One bundle. `place`: where the stick is mounted; `name`: of the bundle's directory."""
+    """One bundle. `place`: where the stick is mounted; `name`: of the bundle's directory; `asked_for`: or ''."""
 
-    def __init__(self, place: Path, name: str, directory: int) -> None:
+    def __init__(self, place: Path, name: str, asked_for: str, directory: int) -> None:
         """Use `open`; `directory` is a descriptor that belongs to it."""
         self.place = place
         self.name = name
+        self.asked_for = asked_for
         self._directory = directory
 
     @classmethod
@@ -70,7 +71,7 @@ class Medium:
             finally:
                 os.close(descriptor)
         try:
-            yield cls(place, place.name if name == "." else name, directory)
+            yield cls(place, place.name if name == "." else name, bundle, directory)
         finally:
             os.close(directory)
 

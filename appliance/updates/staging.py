@@ -3,20 +3,19 @@
 A staging that was cut off goes on at the first part that is not here. What rotted comes back in the same way.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from appliance.bundle.layout import BLOBS_DIRECTORY
-from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.model_item import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import AlreadyExists, ApplianceError, InvalidInput
 from appliance.model.identity import Digest, digest_hex
-from appliance.registry.part_assembly import assemble
 from appliance.registry.records import RegisteredVersion
 from appliance.updates.box import Box
-from appliance.updates.medium import Medium, NotOnMedium
+from appliance.updates.content_bringer import part_path
+from appliance.updates.medium import Medium
 from appliance.updates.plan import Plan, PlannedModel
-from appliance.updates.read_ahead import chunks
 from appliance.updates.trial_check import trial_check
 from appliance.updates.update_run import UpdateRun
 
@@ -33,15 +32,9 @@ class Staging:
     def bring(self, files: Mapping[Digest, ItemFile], total_bytes: int) -> None:
         """Put files into the blobs; those that are there are hashed again. Raises UpdateRefused, Failed."""
         self._require_on_medium(files)
-        for file in files.values():
-            assemble(
-                file.digest,
-                file.parts,
-                self._open_part,
-                self._box.layout.partial_blobs,
-                self._box.registry.blobs,
-                partial(self._advance, file.digest, total_bytes),
-            )
+        self._box.bring(
+            self._box.layout, self._medium, list(files.values()), partial(self._advance, total_bytes=total_bytes)
+        )
 
     def try_models(self, plan: Plan) -> list[RegisteredVersion]:
         """Try every new version in a child process, on the very bytes that were staged. Raises UpdateRefused."""
@@ -64,7 +57,7 @@ class Staging:
             for file in files.values()
             if file.digest not in present
             for part in file.parts
-            if not self._medium.exists(_blob(part))
+            if not self._medium.exists(part_path(part))
         ]
         if missing:
             raise UpdateRefused(
@@ -74,22 +67,9 @@ class Staging:
                 facts={"missing": missing[:100]},
             )
 
-    def _open_part(self, part: Part) -> Iterator[memoryview]:
-        try:
-            stream = self._medium.open_file(_blob(part))
-        except NotOnMedium as error:
-            raise UpdateRefused(
-                Refusal.INCOMPLETE_MEDIUM,
-                f"{_blob(part)} is not on the medium",
-                hint="copy the bundle to the stick again",
-                facts={"missing": [digest_hex(part.digest)]},
-            ) from error
-        with stream:
-            yield from chunks(stream)
-
-    def _advance(self, name: Digest, total_bytes: int, more_bytes: int) -> None:
+    def _advance(self, digest: Digest, more_bytes: int, *, total_bytes: int) -> None:
         self._done_bytes += more_bytes
-        self._run.progress(f"copying {name[:19]}", min(self._done_bytes, total_bytes), total_bytes)
+        self._run.progress(f"copying {digest[:19]}", min(self._done_bytes, total_bytes), total_bytes)
 
 
 class TrialFailed(ApplianceError):
@@ -97,7 +77,3 @@ class TrialFailed(ApplianceError):
 
     def __init__(self, what: str, cause: ApplianceError) -> None:
         super().__init__(f"{what}: {cause.message}", hint=cause.hint)
-
-
-def _blob(part: Part) -> str:
-    return f"{BLOBS_DIRECTORY}/{digest_hex(part.digest)}"

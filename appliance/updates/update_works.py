@@ -5,7 +5,6 @@ end even if the caller leaves; a stop of the appliance ends it where that leaves
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.preparation import ApplyRequest
 from appliance.updates.update_run import UpdateProgress
 
-_NICENESS = 15
 MOST_WAITING = 1000  # messages to a caller that reads slowly, or not at all
 
 Event = UpdateProgress | UpdateOutcome | BaseException | None
@@ -30,7 +28,7 @@ class UpdateWorks:
         self._installer = installer
         self._stopping = stopping
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, "updates", initializer=_give_way)
+        self._thread = ThreadPoolExecutor(1, "updates")
         self._tasks: set[asyncio.Task[None]] = set()
 
     def apply(self, request: ApplyRequest) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
@@ -91,8 +89,3 @@ class UpdateWorks:
         self.progress = progress
         if events.qsize() < MOST_WAITING:  # nobody may be listening any more
             events.put_nowait(progress)
-
-
-def _give_way() -> None:
-    """Let this thread, and those that it starts, compute only when nobody answers a client (Linux: by thread)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

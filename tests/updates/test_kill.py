@@ -87,7 +87,7 @@ def test_an_update_that_is_killed_anywhere_can_be_applied_again(
         box.close()
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 29])
+@pytest.mark.parametrize("stride", [pytest.param(3, marks=pytest.mark.slow), 29])
 def test_an_update_that_fails_its_trial_and_is_killed_anywhere_leaves_the_version_before(
     driver: Driver, case: Case, publisher: Publisher, stride: int
 ) -> None:

@@ -34,7 +34,7 @@ def test_an_update_whose_power_is_cut_anywhere_can_be_applied_again(
     journal = journal_of(box, state, lambda copy: copy.apply(newer))
 
     seen = []
-    for loss in lost_states(journal, state):
+    for loss in lost_states(journal, state, 2):
         copy = SealedBox(state)
         seen.append(copy.desired())
         assert_sound(copy, {TWO} if loss.is_done else {ONE, TWO}, loss.place)
