@@ -7,6 +7,7 @@ on a full disk, and then not even read.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -116,6 +117,8 @@ class Database:
 
     def _connect(self, mode: str, *, check_same_thread: bool = True) -> sqlite3.Connection:
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if mode == "ro" and self._is_at_rest_and_not_ours():
+            address += "&immutable=1"
         connection = sqlite3.connect(
             address,
             uri=True,
@@ -131,6 +134,11 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _is_at_rest_and_not_ours(self) -> bool:
+        """Whether nobody has the file open and we may not make the two files beside it: only then it stands alone."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        return not wal.exists() and not os.access(self.path.parent, os.W_OK)
 
     def _migrate(self, connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
         for number, statements in enumerate(migrations, start=1):

@@ -116,7 +116,8 @@ class TrustStore:
         numbers = root_versions(self.current)
         if not numbers or max(numbers) < self.floor().root:
             raise _damaged(f"root {self.floor().root} was trusted and is missing in {self.current}")
-        return (self.current / ROOT_HISTORY / f"{max(numbers)}.root.json").read_bytes()
+        with disk_errors("reading what this box trusts"):
+            return (self.current / ROOT_HISTORY / f"{max(numbers)}.root.json").read_bytes()
 
     def versions(self) -> dict[str, int]:
         """Return the newest version of every role that was ever trusted (whatever became of its file)."""
@@ -218,6 +219,7 @@ class TrustStore:
                 if not path.is_symlink():
                     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                     try:
+                        os.fchmod(descriptor, 0o644)  # python-tuf makes them private; `inspect` is for everybody
                         os.fsync(descriptor)
                     finally:
                         os.close(descriptor)
