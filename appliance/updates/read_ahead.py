@@ -19,7 +19,7 @@ _BUFFERS = 2
 def chunks(
     stream: io.RawIOBase, chunk_bytes: int = CHUNK_BYTES, timeout_s: float = READ_TIMEOUT_S
 ) -> Iterator[memoryview]:
-    """Yield the stream piece by piece; each piece is overwritten when the one after the next is asked for.
+    """Yield the stream piece by piece; each piece is overwritten as soon as the next is asked for.
 
     Raises UpdateRefused (MEDIUM_IO) if a read fails or takes longer than `timeout_s`.
     """

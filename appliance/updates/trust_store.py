@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import AlreadyExists, InvalidInput
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
-from appliance.updates.version_floor import VersionFloor, read_floor, write_floor
+from appliance.updates.delegation_walk import signed_digest
+from appliance.updates.version_floor import VersionFloor, has_advanced, read_floor, write_floor
 
 _GENERATION = re.compile(r"gen-(\d+)")
 ROOT_HISTORY = "root_history"
@@ -65,12 +66,15 @@ class TrustStore:
         return path
 
     def provision(self, root: bytes) -> None:
-        """Trust a root for the first time. Raises InvalidInput, AlreadyExists if another one is trusted."""
+        """Trust a root for the first time. Raises InvalidInput; AlreadyExists if another one is trusted;
+        UpdateRefused (STATE_DAMAGED) if one was, and it cannot be found.
+        """
         trusted = read_root(root)
         if self.is_provisioned:
             if self.bootstrap() == root:
                 return
             raise AlreadyExists("this box trusts another root already", hint="appliance status")
+        self._require_no_lost_trust()
         with disk_errors("writing the first root of trust"):
             make_directory(self.directory)
             generation = self._new_generation()
@@ -83,12 +87,15 @@ class TrustStore:
     def recover(self) -> None:
         """Remove what a crash left half-written, and generations that are not in force.
 
-        A new root that the floor knows already is put in force: the cut came between the two.
+        A new root that the floor knows already is put in force: the cut came between the two. Raises UpdateRefused
+        (STATE_DAMAGED), and leaves everything as it is for whoever repairs it.
         """
         if not self.directory.is_dir():
             return
         if self.is_provisioned:
             self._finish_new_root()
+        else:
+            self._require_no_lost_trust()
         with disk_errors("cleaning up the trust directory"):
             current = str(self._pointer.readlink()) if self.is_provisioned else ""
             stale = [entry for entry in self.directory.iterdir() if _is_stale(entry.name, current)]
@@ -124,15 +131,8 @@ class TrustStore:
         return {"root": self.root().version} | self.floor().versions
 
     def signs(self, target: str, sha256_hex: str) -> bool:
-        """Whether metadata in force lists this target with this content."""
-        for path in self.current.glob("*.json"):
-            if path.name in ("root.json", "timestamp.json", "snapshot.json"):
-                continue
-            signed = Metadata[Targets].from_bytes(path.read_bytes()).signed
-            found = signed.targets.get(target) if isinstance(signed, Targets) else None
-            if found is not None and found.hashes.get("sha256") == sha256_hex:
-                return True
-        return False
+        """Whether a role that may sign this target now lists it with this content."""
+        return signed_digest(self.current, self.bootstrap(), target) == sha256_hex
 
     def copy_to(self, directory: Path) -> None:
         """Copy the generation in force, for python-tuf to work on."""
@@ -186,6 +186,11 @@ class TrustStore:
         """Read the newest root of a generation."""
         number = max(root_versions(generation))
         return read_root((generation / ROOT_HISTORY / f"{number}.root.json").read_bytes())
+
+    def _require_no_lost_trust(self) -> None:
+        """Refuse to begin anew where a bundle or a new root was trusted: only the pointer to it is gone."""
+        if has_advanced(self.directory):
+            raise _damaged(f"{self._pointer} is missing")
 
     def _finish_new_root(self) -> None:
         needed = self.floor().root

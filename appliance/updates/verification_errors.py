@@ -59,7 +59,7 @@ def timestamp_version(medium: MetadataSource) -> int:
     try:
         document = json.loads(medium.read(f"{METADATA_DIRECTORY}/timestamp.json", _NEWEST_TIMESTAMP_BYTES))
         return int(document["signed"]["version"])
-    except (NotOnMedium, UpdateRefused, ValueError, KeyError, TypeError, RecursionError):
+    except (NotOnMedium, UpdateRefused, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0
 
 

@@ -68,6 +68,11 @@ def read_floor(directory: Path) -> VersionFloor:
     return max(found, key=lambda floor: floor.counter)
 
 
+def has_advanced(directory: Path) -> bool:
+    """Whether anything was trusted here after the first root: then a lost pointer is damage, not a beginning."""
+    return any(floor is not None and floor.counter > 1 for floor in (_read(directory / name) for name in _COPIES))
+
+
 def _read(path: Path) -> VersionFloor | None:
     try:
         check, _, data = path.read_bytes().partition(b"\n")
