@@ -20,7 +20,7 @@ def signed_digest(generation: Path, root: bytes, target: str) -> str:
     """
     top = _vouched(generation, "targets", Metadata[Root].from_bytes(root))
     waiting = [] if top is None else [("targets", top)]
-    seen = set()
+    seen: set[str] = set()
     while waiting and len(seen) < MOST_DELEGATIONS:
         name, role = waiting.pop()
         seen.add(name)
