@@ -20,6 +20,7 @@ from appliance.bundle.refusal import Refusal, UpdateRefused
 
 _MOST_ENTRIES = 10_000
 _FOREIGN = frozenset({"System Volume Information", "$RECYCLE.BIN", "FOUND.000", "LOST.DIR", "lost+found"})
+_NO_BUNDLE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -67,7 +68,7 @@ class Medium:
             descriptor = _open_place(place)
             try:
                 name = _the_bundle(place, descriptor, bundle)
-                directory = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                directory = _open_bundle(place, descriptor, name)
             finally:
                 os.close(descriptor)
         try:
@@ -163,7 +164,8 @@ def _the_bundle(place: Path, descriptor: int, wanted: str) -> str:
     found = [
         name
         for name in _names(descriptor, str(place))
-        if not name.startswith(".") and name not in _FOREIGN and _is_bundle(descriptor, name)
+        # A name that cannot be printed could not be told either, on a terminal or in a log.
+        if name.isprintable() and not name.startswith(".") and name not in _FOREIGN and _is_bundle(descriptor, name)
     ]
     if wanted:
         found = [name for name in found if name == wanted]
@@ -184,17 +186,31 @@ def _the_bundle(place: Path, descriptor: int, wanted: str) -> str:
     return found[0]
 
 
+def _open_bundle(place: Path, descriptor: int, name: str) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=descriptor)
+    except FileNotFoundError as error:  # it was there a moment ago
+        raise UpdateRefused(
+            Refusal.INCOMPLETE_MEDIUM,
+            f"{name} went away from {place}",
+            hint="is the stick still plugged in? Try again",
+            facts={"place": str(place)},
+        ) from error
+
+
 def _is_bundle(descriptor: int, name: str) -> bool:
     try:
         directory = os.open(name, _DIRECTORY, dir_fd=descriptor)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+        if error.errno in _NO_BUNDLE:
             return False
         raise
     try:
         return stat.S_ISREG(os.stat(f"{METADATA_DIRECTORY}/timestamp.json", dir_fd=directory).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if error.errno in _NO_BUNDLE:
+            return False
+        raise
     finally:
         os.close(directory)
 

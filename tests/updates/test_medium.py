@@ -8,6 +8,7 @@ import pytest
 
 from appliance.bundle.layout import BUNDLE_DIRECTORY
 from appliance.bundle.refusal import UpdateRefused
+from appliance.publish.cutting import renew
 from appliance.updates.medium import Medium, NotOnMedium
 from tests.updates.boxes import Publisher, SealedBox
 from tests.updates.forging import metadata_of, newest
@@ -22,6 +23,8 @@ BOMBS = (
     b"",
     b"null",
     b'{"signed":{}}',
+    b'{"signed":{"_type":"\\ud800","version":1e999},"signatures":[]}',
+    b"[" + b"{}," * 150_000 + b"{}]",
 )
 
 
@@ -66,6 +69,37 @@ def test_two_bundles_have_to_be_told_apart(stick: Path) -> None:
     assert refused.facts["bundles"] == [BUNDLE_DIRECTORY, "SECOND"]
     assert "--bundle" in refused.hint
     assert opened(stick, "SECOND") == "SECOND"
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\x1b[2J", b"two\nlines", "\u202egnp".encode()])
+def test_a_name_that_cannot_be_printed_is_no_bundle(publisher: Publisher, box: SealedBox, name: bytes) -> None:
+    stick = publisher.stick(1)
+    for number in (b"1", b"2"):
+        shutil.copytree(stick / BUNDLE_DIRECTORY, os.fsdecode(os.fsencode(stick) + b"/" + name + number))
+
+    assert box.apply(stick).code == 0
+
+
+def test_a_directory_that_leads_round_in_a_ring_does_not_hide_the_bundle(stick: Path) -> None:
+    (stick / "ring" / "metadata").mkdir(parents=True)
+    (stick / "ring" / "metadata" / "timestamp.json").symlink_to("timestamp.json")
+
+    assert opened(stick) == BUNDLE_DIRECTORY
+
+
+@pytest.mark.parametrize("what", ["timestamp.json", "1.root.json", "link to all"])
+def test_metadata_behind_a_link_is_not_read(publisher: Publisher, box: SealedBox, stick: Path, what: str) -> None:
+    with publisher.opened() as station:
+        renew(station, "root")
+    good = publisher.stick(2)
+    evil = Path(shutil.copytree(good, good.with_name("evil")))
+    moved = metadata_of(evil) if what == "link to all" else metadata_of(evil) / what.replace("1.root", "2.root")
+    moved.rename(evil / "elsewhere")
+    moved.symlink_to(evil / "elsewhere")
+
+    assert box.apply(evil).result in ("MEDIUM_IO", "INCOMPLETE_MEDIUM", "ROOT_CHAIN_GAP")
+    assert box.desired() is None
+    assert box.apply(good).code == 0
 
 
 def test_a_link_leads_nowhere(stick: Path, tmp_path: Path) -> None:
