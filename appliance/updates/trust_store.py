@@ -60,7 +60,7 @@ class TrustStore:
     @property
     def current(self) -> Path:
         """Return the generation in force. Raises UpdateRefused (STATE_DAMAGED)."""
-        path = self.directory / str(self._pointer.readlink()) if self.is_provisioned else self.directory / "current"
+        path = self.directory / self._pointer.readlink() if self.is_provisioned else self._pointer
         if not path.is_dir():
             raise _damaged(f"{path} is missing")
         return path
@@ -100,10 +100,8 @@ class TrustStore:
             current = str(self._pointer.readlink()) if self.is_provisioned else ""
             stale = [entry for entry in self.directory.iterdir() if _is_stale(entry.name, current)]
             for entry in stale:
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink()
+                remove = shutil.rmtree if entry.is_dir() and not entry.is_symlink() else Path.unlink
+                remove(entry)
             if stale:
                 fsync_directory(self.directory)
 
@@ -188,7 +186,7 @@ class TrustStore:
         return read_root((generation / ROOT_HISTORY / f"{number}.root.json").read_bytes())
 
     def _require_no_lost_trust(self) -> None:
-        """Refuse to begin anew where a bundle or a new root was trusted: only the pointer to it is gone."""
+        """Refuse to begin anew where more than the first root was trusted."""
         if has_advanced(self.directory):
             raise _damaged(f"{self._pointer} is missing")
 
