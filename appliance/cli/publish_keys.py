@@ -1,9 +1,11 @@
 """`appliance publish key`: keys come and go."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from appliance.cli.exit_codes import WrongUsage
 from appliance.cli.options import JsonOption
 from appliance.cli.output import print_facts, print_json, say
 from appliance.cli.publish_options import (
@@ -28,17 +30,26 @@ KeyArgument = Annotated[
 @app.command()
 def add(
     role: RoleArgument,
+    token: Annotated[
+        str, typer.Option(metavar="LABEL", help="A key in this PKCS#11 token, not a new file.", show_default=False)
+    ] = "",
+    token_key: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Which key of the token (CKA_ID).")] = 2,
+    token_module: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The token's PKCS#11 library.", show_default=False)
+    ] = None,
     station: StationOption = DEFAULT_STATION,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a role one more key."""
-    from appliance.publish.key_changes import add_key  # noqa: PLC0415  (heavy: not for --help)
+    """Give a role one more key: a new file, or one that is in a token (ECDSA P-256 or P-384)."""
+    from appliance.publish.key_changes import TokenAddress, add_key  # noqa: PLC0415  (heavy: not for --help)
 
+    if bool(token) != (token_module is not None):
+        raise WrongUsage("--token and --token-module belong together")
     with opened_station(station, keys, passphrase_file) as opened:
-        change = add_key(opened, role)
+        change = add_key(opened, role, TokenAddress(token_module, token, token_key) if token_module else None)
     _show(change, as_json=as_json)
 
 

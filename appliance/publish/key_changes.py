@@ -5,6 +5,7 @@ roles stand in targets. What the changed keys no longer vouch for is signed agai
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tuf.api.metadata import Key, Root, Targets
 
@@ -24,9 +25,18 @@ class KeyChange:
     signed_again: tuple[str, ...]
 
 
-def add_key(station: Station, role: str) -> KeyChange:
-    """Give a role one more key. Raises NotFound, InvalidInput."""
-    return _change(station, role, revoke="", add=True)
+@dataclass(frozen=True, slots=True)
+class TokenAddress:
+    """A key in a PKCS#11 token: the token's library and label, and the key's number in it."""
+
+    module: Path
+    label: str
+    number: int
+
+
+def add_key(station: Station, role: str, token: TokenAddress | None = None) -> KeyChange:
+    """Give a role one more key: a new file, or one that is in a token. Raises NotFound, InvalidInput, Failed."""
+    return _change(station, role, revoke="", add=True, token=token)
 
 
 def rotate_key(station: Station, role: str, key_id: str) -> KeyChange:
@@ -53,12 +63,16 @@ def role_keys(station: Station) -> dict[str, tuple[list[str], int]]:
     return {role: ([key.keyid for key in keys], threshold) for role, (keys, threshold) in found.items()}
 
 
-def _change(station: Station, role: str, *, revoke: str, add: bool) -> KeyChange:
+def _change(station: Station, role: str, *, revoke: str, add: bool, token: TokenAddress | None = None) -> KeyChange:
     delegator: Root | Targets = _delegator(station, role)
     added: Key | None = None
     if add:
         keys, _ = keys_of(delegator, role)
-        added = station.ring.make(f"{role}-{_next_number(station, role, len(keys))}")
+        name = f"{role}-{_next_number(station, role, len(keys))}"
+        if token is None:
+            added = station.ring.make(name)
+        else:
+            added = station.ring.take_token(name, token.module, token.label, token.number)
         delegator.add_key(added, role)
     if revoke:
         delegator.revoke_key(revoke, role)

@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from appliance.errors import AlreadyExists, InvalidInput, NotFound
+from appliance.publish.token_key import TokenKey
 from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 
 SHORTEST_PASSPHRASE = 12
 KDF_ROUNDS = 100  # about a second for each try
+_KEY, _TOKEN = ".key", ".token"
 _SHOWN_DIGITS = 16  # of a key's identifier, in the name of its file
 
 Passphrase = Callable[[str], bytes]  # asked with the name of a key file
@@ -56,9 +58,17 @@ class KeyRing:
         self._unlocked[public.keyid] = CryptoSigner(private, public)
         return public
 
+    def take_token(self, name: str, module: Path, label: str, number: int) -> Key:
+        """Let a key in a token sign, too. Returns the public half. Raises NotFound, Failed."""
+        token = TokenKey.of(module, label, number)
+        public = token.public_key(label, number, lambda _: self._passphrase(f"the token {label}").decode())
+        token.write(self._directories[0] / _file_name(name, public.keyid).replace(_KEY, _TOKEN))
+        return public
+
     def files(self, role: str) -> list[Path]:
         """Return the key files of a role, wherever they are plugged in."""
-        return [path for directory in self._directories for path in sorted(directory.glob(f"{role}-[0-9]*.key"))]
+        found = (sorted(directory.glob(f"{role}-[0-9]*")) for directory in self._directories)
+        return [path for paths in found for path in paths if path.suffix in (_KEY, _TOKEN)]
 
     def signers(self, role: str, keys: Sequence[Key], needed: int) -> list[Signer]:
         """Unlock as many of a role's keys as must sign. Raises NotFound, InvalidInput (passphrase)."""
@@ -80,6 +90,8 @@ class KeyRing:
         path = self._find(key.keyid)
         if path is None:
             return None
+        if path.suffix == _TOKEN:
+            return TokenKey.parse(path.read_bytes()).signer(key, lambda _: self._passphrase(path.name).decode())
         try:
             private = load_ssh_private_key(path.read_bytes(), self._passphrase(path.name))
         except ValueError as error:
@@ -95,14 +107,15 @@ class KeyRing:
 
     def _find(self, key_id: str) -> Path | None:
         for directory in self._directories:
-            found = sorted(directory.glob(_file_name("*", key_id)))
-            if found:
-                return found[0]
+            for suffix in (_KEY, _TOKEN):
+                found = sorted(directory.glob(_file_name("*", key_id).replace(_KEY, suffix)))
+                if found:
+                    return found[0]
         return None
 
 
 def _file_name(name: str, key_id: str) -> str:
-    return f"{name}-{key_id[:_SHOWN_DIGITS]}.key"
+    return f"{name}-{key_id[:_SHOWN_DIGITS]}{_KEY}"
 
 
 def _write_private(path: Path, data: bytes) -> None:

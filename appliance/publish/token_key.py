@@ -1,0 +1,76 @@
+"""Keys in a PKCS#11 token: they never leave it. What lies beside the key files says only where they are.
+
+ECDSA on P-256 or P-384, made with the token's own tools. The file `<role>-<n>-<id>.token` holds the key's address in
+the token and the path of the token's library, and no secret; the PIN is asked for as a passphrase is.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlencode
+
+from securesystemslib.exceptions import UnsupportedLibraryError
+from securesystemslib.signer import HSMSigner, Key, Signer
+
+from appliance.bundle.signed_document import SignedDocument
+from appliance.errors import Failed, NotFound
+from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+
+_MODULE = "PYKCS11LIB"  # the variable in which securesystemslib looks for the library
+
+
+class TokenKey(SignedDocument):
+    """Where a key is. address: `hsm:<number>?label=<token>`; module: the token's PKCS#11 library."""
+
+    title: ClassVar[str] = "the token's file"
+
+    address: str
+    module: str
+
+    @classmethod
+    def of(cls, module: Path, label: str, number: int) -> "TokenKey":
+        """Name the key with this number (CKA_ID) in the token with this label."""
+        return cls(address=f"hsm:{number}?{urlencode({'label': label})}", module=str(module.absolute()))
+
+    def public_key(self, label: str, number: int, pin: Callable[[str], str]) -> Key:
+        """Read the public half. Raises NotFound, Failed."""
+        self._choose_module()
+        try:
+            _, key = HSMSigner.import_(number, label, pin)
+        except UnsupportedLibraryError as error:
+            raise _no_library(error) from error
+        except Exception as error:  # python-pkcs11 raises its own kinds, and the token's
+            raise NotFound(
+                f"key {number} of the token '{label}' cannot be read: {error or type(error).__name__}",
+                hint="list what it holds: pkcs11-tool --list-objects --module LIBRARY",
+            ) from error
+        return key
+
+    def signer(self, key: Key, pin: Callable[[str], str]) -> Signer:
+        """Return what signs with it; the token must be plugged in when it does."""
+        self._choose_module()
+        return HSMSigner.from_priv_key_uri(self.address, key, pin)
+
+    def write(self, path: Path) -> None:
+        """Keep the file, durably."""
+        with disk_errors(f"writing {path}"):
+            make_directory(path.parent)
+            partial = path.with_suffix(".tmp")
+            partial.unlink(missing_ok=True)
+            copy_hashed(io.BytesIO(self.to_bytes()), partial, mode=0o644)
+            partial.rename(path)
+            fsync_directory(path.parent)
+
+    def _choose_module(self) -> None:
+        if not Path(self.module).is_file():
+            raise NotFound(
+                f"the token's library {self.module} is not there",
+                hint="install it, or name it: --token-module FILE; SoftHSM2's is libsofthsm2.so",
+            )
+        os.environ[_MODULE] = self.module  # the library takes it from nowhere else
+
+
+def _no_library(error: Exception) -> Failed:
+    return Failed(f"tokens cannot be used: {error}", hint="pip install '.[publish]'")
