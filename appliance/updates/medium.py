@@ -105,7 +105,7 @@ class Medium:
     def open_file(self, relative: str) -> io.FileIO:
         """Open a regular file, unbuffered. Raises NotOnMedium, UpdateRefused (MEDIUM_IO)."""
         *directories, name = relative.split("/")
-        if any(part in ("", ".", "..") for part in (*directories, name)):
+        if any(part in ("", ".", "..") for part in (*directories, name)) or not _can_be_a_name(relative):
             raise NotOnMedium(relative)
         with _io_errors(relative):
             descriptor = os.dup(self._directory)
@@ -126,6 +126,11 @@ class Medium:
             finally:
                 os.close(descriptor)
         return []
+
+
+def _can_be_a_name(relative: str) -> bool:
+    """Whether the operating system takes it at all: no NUL, no half of a surrogate pair."""
+    return "\0" not in relative and not any("\ud800" <= character <= "\udfff" for character in relative)
 
 
 def _replaced(descriptor: int, by: int) -> int:

@@ -10,14 +10,12 @@ that has nothing else new; everything else advances together, and only by `advan
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
@@ -26,10 +24,10 @@ from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import AlreadyExists, InvalidInput
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.updates.delegation_walk import signed_digest
+from appliance.updates.generation import ROOT_HISTORY, role_versions, root_versions
 from appliance.updates.version_floor import VersionFloor, has_advanced, read_floor, write_floor
 
 _GENERATION = re.compile(r"gen-(\d+)")
-ROOT_HISTORY = "root_history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class TrustedRoot:
     threshold: int
     expires: str
     consistent_snapshot: bool  # whether names of files on a medium begin with versions and digests
-    keys: Mapping[str, str]  # timestamp and snapshot -> digest of the keys that sign them
+    keys: Mapping[str, tuple[str, ...]]  # timestamp and snapshot -> identifiers of the keys that sign them
 
 
 class TrustStore:
@@ -187,15 +185,19 @@ class TrustStore:
 
     def _require_no_lost_trust(self) -> None:
         """Refuse to begin anew where more than the first root was trusted."""
-        if has_advanced(self.directory):
+        advanced = self.directory.is_dir() and any(
+            (generation / "timestamp.json").exists() or len(root_versions(generation)) > 1
+            for generation in self._generations()
+        )
+        if advanced or has_advanced(self.directory):
             raise _damaged(f"{self._pointer} is missing")
 
     def _finish_new_root(self) -> None:
         needed = self.floor().root
         if needed in root_versions(self.current):
             return
-        for generation in self.directory.glob("gen-*"):
-            if needed in root_versions(generation):
+        for generation in sorted(self._generations(), key=_number, reverse=True):
+            if _is_whole(generation, needed):  # an earlier attempt may have left half of one
                 with disk_errors("putting a new root of trust in force"):
                     self._switch(generation)
                 return
@@ -205,8 +207,10 @@ class TrustStore:
         return self.directory / "current"
 
     def _new_generation(self) -> Path:
-        found = [_GENERATION.fullmatch(entry.name) for entry in self.directory.iterdir()]
-        return self.directory / f"gen-{max((int(match[1]) for match in found if match), default=0) + 1}"
+        return self.directory / f"gen-{max(map(_number, self._generations()), default=0) + 1}"
+
+    def _generations(self) -> list[Path]:
+        return [entry for entry in self.directory.iterdir() if _GENERATION.fullmatch(entry.name)]
 
     def _switch(self, generation: Path) -> None:
         pointer = self.directory / "current.tmp"
@@ -248,40 +252,20 @@ def read_root(data: bytes) -> TrustedRoot:
         threshold=root.roles["root"].threshold,
         expires=root.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         consistent_snapshot=bool(root.consistent_snapshot),
-        keys={role: _digest_of_keys(root.roles[role].keyids) for role in ("timestamp", "snapshot")},
+        keys={role: tuple(sorted(root.roles[role].keyids)) for role in ("timestamp", "snapshot")},
     )
 
 
-def root_versions(generation: Path) -> set[int]:
-    """Return the numbers of the roots that a generation has."""
-    directory = generation / ROOT_HISTORY
-    names = [path.name.removesuffix(".root.json") for path in directory.iterdir()] if directory.is_dir() else []
-    return {int(name) for name in names if name.isdigit()}
+def _number(generation: Path) -> int:
+    return int(generation.name.removeprefix("gen-"))
 
 
-def role_versions(generation: Path) -> dict[str, int]:
-    """Return the version of every role but root: the snapshot's own word for all that it vouches for.
-
-    Files of roles that were not needed lately may be older than that: they are read again when they are needed.
-    """
-    versions = {}
-    for role in ("timestamp", "snapshot"):
-        path = generation / f"{role}.json"
-        if path.exists():
-            versions[role] = int(_signed(path)["version"])
-    if "snapshot" in versions:
-        meta = _signed(generation / "snapshot.json")["meta"]
-        versions |= {name.removesuffix(".json"): int(entry["version"]) for name, entry in meta.items()}
-    return versions
-
-
-def _signed(path: Path) -> dict[str, Any]:
-    signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
-    return signed
-
-
-def _digest_of_keys(key_ids: list[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(key_ids)).encode()).hexdigest()
+def _is_whole(generation: Path, root: int) -> bool:
+    try:
+        data = (generation / ROOT_HISTORY / f"{root}.root.json").read_bytes()
+        return read_root(data).version == root
+    except (FileNotFoundError, InvalidInput):
+        return False
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,28 +1,30 @@
 """python-tuf's errors as refusals that a technician can act on: which class, found and expected, what to do."""
 
-import json
 import re
 
 from tuf.api import exceptions
 
-from appliance.bundle.layout import METADATA_DIRECTORY
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.updates.medium import MetadataSource, NotOnMedium
 
 _COPY_AGAIN = "copy the bundle to the stick again"
 _SIGNED_BY = re.compile(r"(\S+) was signed by (\d+)/(\d+) keys")
-_ROLLED_BACK = re.compile(r"must\s+be >=|version must be >=|is missing info for|Expected .*\.json version")
-_NEWEST_TIMESTAMP_BYTES = 16384
+_MOST_CHARACTERS = 200
+# How python-tuf says that something is older: of the timestamp, of the snapshot, of a role in the snapshot.
+_OLDER = (
+    re.compile(r"New (?P<role>timestamp) version (?P<offered>\d+) must be >= (?P<have>\d+)"),
+    re.compile(r"New (?P<role>snapshot) version must be >= (?P<have>\d+), got version (?P<offered>\d+)"),
+    re.compile(r"Expected (?P<role>.+)\.json version (?P<offered>\d+), got (?P<have>\d+)"),
+)
+_LEFT_OUT = re.compile(r"New snapshot is missing info for '(.+)\.json'")
 
 
-def refusal_of(error: Exception, medium: MetadataSource, have: dict[str, int]) -> UpdateRefused:
+def refusal_of(error: Exception, have: dict[str, int]) -> UpdateRefused:
     """Translate what verification raised. `have`: the versions that this box trusts."""
-    text = str(error) or type(error).__name__
+    text = _readable(str(error) or type(error).__name__)
     if isinstance(error, exceptions.DownloadError):
         return _unreadable(error, text)
-    if isinstance(error, exceptions.RepositoryError) and _ROLLED_BACK.search(text):
-        role = "timestamp" if "timestamp" in text else "snapshot"
-        return rollback(role, have.get(role, 0), timestamp_version(medium))
+    if isinstance(error, exceptions.RepositoryError) and (older := _older(text, have)) is not None:
+        return older
     match error:
         case exceptions.UnsignedMetadataError():
             return _unsigned(text)
@@ -32,6 +34,21 @@ def refusal_of(error: Exception, medium: MetadataSource, have: dict[str, int]) -
             return _mismatch(text)
         case _:
             return _untrusted(text)
+
+
+def _readable(text: str) -> str:
+    """Show what a stranger may have written: short, and nothing that a terminal would obey."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[:_MOST_CHARACTERS])
+    return shown if len(text) <= _MOST_CHARACTERS else f"{shown}..."
+
+
+def _older(text: str, have: dict[str, int]) -> UpdateRefused | None:
+    if left_out := _LEFT_OUT.fullmatch(text):
+        return rollback(left_out[1], have.get(left_out[1], 0), 0)
+    for pattern in _OLDER:
+        if found := pattern.match(text):
+            return rollback(found["role"], int(found["have"]), int(found["offered"]))
+    return None
 
 
 def rollback(role: str, have: int, offered: int) -> UpdateRefused:
@@ -52,15 +69,6 @@ def missing(path: str) -> UpdateRefused:
         hint=_COPY_AGAIN,
         facts={"missing": [path]},
     )
-
-
-def timestamp_version(medium: MetadataSource) -> int:
-    """Return what the bundle's timestamp says of itself: for a message, trusted in nothing."""
-    try:
-        document = json.loads(medium.read(f"{METADATA_DIRECTORY}/timestamp.json", _NEWEST_TIMESTAMP_BYTES))
-        return int(document["signed"]["version"])
-    except (NotOnMedium, UpdateRefused, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return 0
 
 
 def _unsigned(text: str) -> UpdateRefused:

@@ -23,9 +23,10 @@ from appliance.bundle.layout import (
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.registry.durable import disk_errors
 from appliance.updates.directory_fetcher import DirectoryFetcher
+from appliance.updates.generation import role_versions
 from appliance.updates.medium import MetadataSource, NotOnMedium
 from appliance.updates.root_chain import require_whole_chain
-from appliance.updates.trust_store import TrustStore, role_versions
+from appliance.updates.trust_store import TrustStore
 from appliance.updates.tuf_client import Updater, UpdaterConfig
 from appliance.updates.verification_errors import missing, refusal_of, rollback
 
@@ -56,7 +57,7 @@ class VerifiedMetadata:
         try:
             return self._updater.get_targetinfo(path)
         except (RepositoryError, DownloadError, ValueError, RecursionError) as error:
-            raise self._fetcher.refused or refusal_of(error, self._source, self._store.versions()) from error
+            raise self._fetcher.refused or refusal_of(error, self._store.versions()) from error
 
     def content(self, target: TargetFile) -> bytes:
         """Return the content of a small target, as it was signed. Raises UpdateRefused."""
@@ -117,7 +118,7 @@ def _verified(
         set_reference_time(updater, reference)
         updater.refresh()
     except (RepositoryError, DownloadError, ValueError, RecursionError) as error:
-        raise fetcher.refused or refusal_of(error, source, store.versions()) from error
+        raise fetcher.refused or refusal_of(error, store.versions()) from error
     finally:
         if keep_roots:
             store.keep_roots(copy)

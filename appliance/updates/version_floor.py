@@ -1,8 +1,8 @@
 """The versions below which no metadata is accepted again, in two copies, so that no damage can take a box back.
 
 python-tuf ignores local metadata that is damaged, and then takes an old bundle; the floor does not. A floor counts
-for a role as long as the same keys sign it: new keys, named by a newer root, begin anew (so that a stolen key that
-signed an absurdly high version can be recovered from).
+for a role as long as no key that signed it is taken away: then a newer root's keys begin anew (so that a stolen key
+that signed an absurdly high version can be recovered from). A key more changes nothing: old sticks are still signed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _COPIES = ("floor.a", "floor.b")
 
 
 class VersionFloor(SignedDocument):
-    """The newest versions ever trusted. `keys`: for timestamp and snapshot a digest of the keys that sign them."""
+    """The newest versions ever trusted. `keys`: those that sign timestamp and snapshot."""
 
     title: ClassVar[str] = "the version floor"
 
@@ -31,15 +31,13 @@ class VersionFloor(SignedDocument):
     counter: int  # of writings: of two copies the higher one counts
     root: int
     versions: dict[str, int]  # role -> version; targets and delegated roles too
-    keys: dict[str, str]
+    keys: dict[str, tuple[str, ...]]
 
-    def lowest(self, role: str, keys: Mapping[str, str]) -> int:
+    def lowest(self, role: str, keys: Mapping[str, tuple[str, ...]]) -> int:
         """Return the version below which `role` is refused, where `keys` are those of the root in force."""
-        if role == "timestamp":
-            same = self.keys.get("timestamp") == keys["timestamp"]
-        else:
-            same = self.keys.get("snapshot") == keys["snapshot"]
-        return self.versions.get(role, 0) if same else 0
+        signer = "timestamp" if role == "timestamp" else "snapshot"
+        holds = set(self.keys.get(signer, ())) <= set(keys[signer])
+        return self.versions.get(role, 0) if holds else 0
 
 
 def write_floor(directory: Path, floor: VersionFloor) -> None:
@@ -79,5 +77,7 @@ def _read(path: Path) -> VersionFloor | None:
         if hashlib.sha256(data).hexdigest().encode() != check:
             return None
         return VersionFloor.parse(data)
-    except (FileNotFoundError, InvalidInput):
+    except PermissionError:  # of whoever looks, not of the copy
+        raise
+    except (OSError, InvalidInput):  # a bad sector is what the other copy is for
         return None

@@ -174,3 +174,9 @@ def test_a_device_node_is_never_read(publisher: Publisher, box: SealedBox, stick
     os.mknod(timestamp, 0o20666, os.makedev(1, 5))  # /dev/zero
 
     assert box.apply(stick).code in (28, 35)
+
+
+@pytest.mark.parametrize("path", ["metadata/\0", "targets/\ud800", "\udcff/x"])
+def test_a_name_that_no_system_takes_is_not_there(stick: Path, path: str) -> None:
+    with Medium.open(stick) as medium, pytest.raises(NotOnMedium):
+        medium.read(path, 100)
