@@ -4,6 +4,7 @@ Settings in the environment are read here and nowhere else. Order of precedence:
 (`APPLIANCE_<TABLE>_<FIELD>`), file, the site's signed settings, defaults.
 """
 
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from appliance.errors import InvalidInput
 
+logger = logging.getLogger(__name__)
+
 SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
 SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
@@ -23,7 +26,7 @@ _NOT_FOR_SITES = ("state_directory", "runtime_directory", "models_directory")  #
 INT32_MAX = 2**31 - 1
 LARGEST_PORT = 65535
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=10**9)]  # transports count milliseconds in 64 bits
 
 
 class _Table(BaseModel):
@@ -264,16 +267,19 @@ def _read_file(file: Path | None) -> dict[str, Any]:
 
 
 def _over_site_settings(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """Lay what the box itself says over what its site says. The site's were checked when they came."""
+    """Lay what the box itself says over what its site says.
+
+    A damaged file is left out, loudly: the box has to serve, and to take the stick that brings it again.
+    """
     try:
-        site = tomllib.loads(path.read_text())
+        data = path.read_bytes()
+        check_site_settings(data, str(path))
     except FileNotFoundError:
         return document
-    except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"the site's settings {path} cannot be read: {error}",
-            hint="bring them again: appliance update apply MEDIUM",
-        ) from error
+    except (OSError, InvalidInput) as error:
+        logger.error("the site's settings are left out: %s (bring them again: appliance update apply MEDIUM)", error)  # noqa: TRY400
+        return document
+    site = tomllib.loads(data.decode())
     _merge(site, document)
     return site
 

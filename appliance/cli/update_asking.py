@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import MappingProxyType
 
+from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.cli.client import AdminClient, connect_admin
 from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
 from appliance.cli.output import Advance, say
 from appliance.daemon.offline_updates import Work, run_offline
 from appliance.daemon.update_room import has_gpu
-from appliance.errors import Failed
+from appliance.errors import Busy, Failed
 from appliance.registry.model_registry import ModelRegistry
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.settings import Settings
@@ -90,7 +91,11 @@ def _done(
         if settings.layout.admin_socket.exists() and not os.access(settings.layout.admin_socket, os.W_OK):
             raise
         say(f"no daemon runs ({error.message}): doing it here")
-    return run_offline(settings, here, steps.show)
+    try:
+        return run_offline(settings, here, steps.show)
+    except Busy as error:
+        busy = UpdateRefused(Refusal.BUSY, error.message, hint="wait for it, then try again: appliance update status")
+        return UpdateOutcome.of_refusal(busy)
 
 
 def _followed(events: Iterable[pb.UpdateEvent], steps: "_Steps") -> UpdateOutcome:

@@ -8,6 +8,7 @@ from appliance.errors import InvalidInput
 from appliance.registry.directory_source import DirectorySource
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.registry_source import RegistrySource
+from appliance.registry.seal import is_sealed
 from appliance.registry.source import ModelSource
 from appliance.settings import Settings
 
@@ -27,7 +28,7 @@ def open_source(settings: Settings) -> Iterator[OpenSource]:
     Raises InvalidInput for a directory on a sealed box: nobody signed what lies there.
     """
     if settings.models_directory is not None:
-        if settings.layout.identity.exists():
+        if is_sealed(settings.layout):
             raise InvalidInput(
                 f"this box is sealed: it serves what signed bundles brought, not {settings.models_directory}",
                 hint="start it without --models, or name another state directory: appliance serve --state DIR",

@@ -54,16 +54,16 @@ class UpdateRoom:
         if self._sealed:
             try:
                 await self.works.recover()
-            except ApplianceError as error:
-                logger.error("no update can be installed: %s", error)  # noqa: TRY400
+            except Exception as error:  # whatever is damaged there must not keep models from serving
+                logger.exception("no update can be installed: %s", error)  # noqa: TRY401
             await self._write_down(AuditEvent.SERVICE_STARTED, {"software": __version__})
 
     async def after_loading(self) -> None:
         """Finish an update that a crash cut off: its gate is what has just been loaded."""
         try:
             outcome = await self.works.finish_open() if self._sealed else None
-        except ApplianceError as error:
-            logger.error("the update that was cut off cannot be finished: %s", error)  # noqa: TRY400
+        except Exception as error:  # as above
+            logger.exception("the update that was cut off cannot be finished: %s", error)  # noqa: TRY401
             return
         if outcome is not None:
             logger.log(

@@ -60,8 +60,9 @@ class KeyRing:
 
     def take_token(self, name: str, module: Path, label: str, number: int) -> Key:
         """Let a key in a token sign, too. Returns the public half. Raises NotFound, Failed."""
-        token = TokenKey.of(module, label, number)
-        public = token.public_key(label, number, lambda _: self._passphrase(f"the token {label}").decode())
+        token, public = TokenKey.found(
+            module, label, number, lambda _: self._passphrase(f"the token {label}").decode()
+        )
         token.write(self._directories[0] / _file_name(name, public.keyid).replace(_KEY, _TOKEN))
         return public
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlencode
 
 from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import HSMSigner, Key, Signer
@@ -30,15 +29,11 @@ class TokenKey(SignedDocument):
     module: str
 
     @classmethod
-    def of(cls, module: Path, label: str, number: int) -> "TokenKey":
-        """Name the key with this number (CKA_ID) in the token with this label."""
-        return cls(address=f"hsm:{number}?{urlencode({'label': label})}", module=str(module.absolute()))
-
-    def public_key(self, label: str, number: int, pin: Callable[[str], str]) -> Key:
-        """Read the public half. Raises NotFound, Failed."""
-        self._choose_module()
+    def found(cls, module: Path, label: str, number: int, pin: Callable[[str], str]) -> "tuple[TokenKey, Key]":
+        """Look a key up by its number (CKA_ID) in the token with this label. Raises NotFound, Failed."""
+        _choose_module(module.absolute())
         try:
-            _, key = HSMSigner.import_(number, label, pin)
+            address, key = HSMSigner.import_(number, label, pin)
         except UnsupportedLibraryError as error:
             raise _no_library(error) from error
         except Exception as error:  # python-pkcs11 raises its own kinds, and the token's
@@ -46,11 +41,11 @@ class TokenKey(SignedDocument):
                 f"key {number} of the token '{label}' cannot be read: {error or type(error).__name__}",
                 hint="list what it holds: pkcs11-tool --list-objects --module LIBRARY",
             ) from error
-        return key
+        return cls(address=address, module=str(module.absolute())), key
 
     def signer(self, key: Key, pin: Callable[[str], str]) -> Signer:
         """Return what signs with it; the token must be plugged in when it does."""
-        self._choose_module()
+        _choose_module(Path(self.module))
         return HSMSigner.from_priv_key_uri(self.address, key, pin)
 
     def write(self, path: Path) -> None:
@@ -63,13 +58,14 @@ class TokenKey(SignedDocument):
             partial.rename(path)
             fsync_directory(path.parent)
 
-    def _choose_module(self) -> None:
-        if not Path(self.module).is_file():
-            raise NotFound(
-                f"the token's library {self.module} is not there",
-                hint="install it, or name it: --token-module FILE; SoftHSM2's is libsofthsm2.so",
-            )
-        os.environ[_MODULE] = self.module  # the library takes it from nowhere else
+
+def _choose_module(module: Path) -> None:
+    if not module.is_file():
+        raise NotFound(
+            f"the token's library {module} is not there",
+            hint="install it, or name it: --token-module FILE; SoftHSM2's is libsofthsm2.so",
+        )
+    os.environ[_MODULE] = str(module)  # the library takes it from nowhere else
 
 
 def _no_library(error: Exception) -> Failed:

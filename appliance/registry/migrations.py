@@ -89,6 +89,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             items TEXT NOT NULL,          -- JSON list of target paths
             previous TEXT NOT NULL,       -- JSON, model name -> version that served before it, or null
             desired TEXT NOT NULL,        -- JSON, model name -> version that it brings
+            settings_before TEXT NOT NULL,  -- SHA-256 of the site's settings before it, '' if there were none
+            settings_after TEXT NOT NULL,   -- and of those that it put in force; the same if it changed none
             accepted_at REAL NOT NULL,
             finished_at REAL              -- NULL while on TRIAL
         )

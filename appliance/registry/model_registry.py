@@ -29,6 +29,7 @@ from appliance.registry.read_back import ReadBack, read_back_bytes
 from appliance.registry.rebuild import CheckOf, Rebuild, RebuildReport, Trust
 from appliance.registry.records import GarbageReport, RegisteredModel, RegisteredVersion, RegistryProblem
 from appliance.registry.scrub import Scrub, ScrubReport
+from appliance.registry.seal import is_sealed
 from appliance.registry.signed_versions import BRING_SIGNED, SignedVersion, get_signed, unsigned
 from appliance.registry.staging import StagingArea
 from appliance.registry.stored_documents import lost_versions
@@ -87,7 +88,7 @@ class ModelRegistry:
     @property
     def sealed(self) -> bool:
         """Whether only signed bundles may bring anything, and only what they brought may be served."""
-        return self.layout.identity.exists()
+        return is_sealed(self.layout)
 
     def is_signed(self, name: ModelName, version: ModelVersion) -> bool:
         """Whether a signed bundle brought this version."""

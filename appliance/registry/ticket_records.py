@@ -23,7 +23,10 @@ class TicketState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TicketRecord:
-    """One ticket. Times are seconds since 1970; `reason` is '' unless it failed or was taken back."""
+    """One ticket. Times are seconds since 1970; `reason` is '' unless it failed or was taken back.
+
+    settings_before, settings_after: SHA-256 of the site's settings, '' where there were none; equal: no change.
+    """
 
     seq: int
     id: str
@@ -36,18 +39,21 @@ class TicketRecord:
     accepted_at: float
     finished_at: float | None
 
+    settings_before: str = ""
+    settings_after: str = ""
+
     @property
-    def brings_settings(self) -> bool:
-        """Whether one of its items is a configuration."""
-        return any(path.startswith("config/") for path in self.items)
+    def changes_settings(self) -> bool:
+        """Whether it puts other settings of the site in force."""
+        return self.settings_before != self.settings_after
 
 
 def put_ticket(connection: sqlite3.Connection, record: TicketRecord) -> None:
     """Write a ticket down; one that is tried again replaces its record."""
     connection.execute(
         "INSERT OR REPLACE INTO tickets"
-        " (digest, seq, id, state, reason, items, previous, desired, accepted_at, finished_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " (digest, seq, id, state, reason, items, previous, desired, accepted_at, finished_at,"
+        " settings_before, settings_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             record.digest,
             record.seq,
@@ -59,6 +65,8 @@ def put_ticket(connection: sqlite3.Connection, record: TicketRecord) -> None:
             json.dumps(record.desired),
             record.accepted_at,
             record.finished_at,
+            record.settings_before,
+            record.settings_after,
         ),
     )
 
@@ -116,4 +124,6 @@ def _ticket(row: sqlite3.Row) -> TicketRecord:
         desired=json.loads(row["desired"]),
         accepted_at=row["accepted_at"],
         finished_at=row["finished_at"],
+        settings_before=row["settings_before"],
+        settings_after=row["settings_after"],
     )

@@ -85,7 +85,7 @@ class AdminService:
             response.model_source.registry_path = source.description.removeprefix("registry ")
         else:
             response.model_source.directory_path = source.description.removeprefix("directory ")
-        device, progress = self._device(), self._updates.progress()
+        device, progress = await asyncio.to_thread(self._device), self._updates.progress()
         if device is not None:
             response.model_source.sealed = True
             response.device.CopyFrom(device_status(device))

@@ -4,15 +4,19 @@ Every line can be repeated: a crash anywhere here is followed by the same questi
 way back and no second try: what was before stays, even if it does not come up either.
 """
 
+import logging
 from typing import Any
 
 from appliance.bundle.refusal import Refusal
+from appliance.errors import ApplianceError
 from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.box import Box
 from appliance.updates.gate import Gate
 from appliance.updates.outcome import INSTALLED, ROLLED_BACK, UpdateOutcome
 from appliance.updates.update_run import Step, UpdateRun
+
+logger = logging.getLogger(__name__)
 
 BY_OPERATOR = "rolled back by the operator"
 
@@ -24,16 +28,16 @@ class Activation:
         self._box = box
         self._gate = gate
 
-    def judge(self, record: TicketRecord, settings_sha256: str, run: UpdateRun) -> UpdateOutcome:
+    def judge(self, record: TicketRecord, run: UpdateRun) -> UpdateOutcome:
         """Keep what the ticket brought if it serves, else take it back. Raises Cancelled if the appliance stops."""
         run.move(Step.ACTIVATE, ", ".join(record.desired))
         problems = self._gate.settle(record.desired)
         if problems:
             reason = "; ".join(f"{name}: {problem}" for name, problem in sorted(problems.items()))
-            return self.take_back(record, settings_sha256, reason, run)
+            return self.take_back(record, reason, run)
         run.move(Step.CONFIRM)
         self._box.registry.finish_ticket(record.digest, TicketState.CONFIRMED, "")
-        needs_restart = self._gate.apply_settings() if settings_sha256 else ()
+        needs_restart = self._apply_settings() if record.changes_settings else ()
         return self.confirmed(record, needs_restart)
 
     def confirmed(self, record: TicketRecord, needs_restart: tuple[str, ...] = ()) -> UpdateOutcome:
@@ -44,19 +48,19 @@ class Activation:
             0, INSTALLED, f"ticket {record.id} is installed and serves", needs_restart=needs_restart, **_named(record)
         )
 
-    def take_back(self, record: TicketRecord, settings_sha256: str, reason: str, run: UpdateRun) -> UpdateOutcome:
+    def take_back(self, record: TicketRecord, reason: str, run: UpdateRun) -> UpdateOutcome:
         """Let serve again what was desired before the ticket."""
         if run.step is not Step.ROLL_BACK:
             run.move(Step.ROLL_BACK, reason)
         self._box.registry.restore(record.digest, reason)
-        return self.taken_back(record, settings_sha256, reason)
+        return self.taken_back(record, reason)
 
-    def taken_back(self, record: TicketRecord, settings_sha256: str, reason: str) -> UpdateOutcome:
+    def taken_back(self, record: TicketRecord, reason: str) -> UpdateOutcome:
         """Finish a way back that the registry knows of."""
-        self._box.site.undo(settings_sha256)
+        self._box.site.undo(record.settings_before, record.settings_after)
         problems = self._gate.settle(record.previous)
-        if settings_sha256:
-            self._gate.apply_settings()
+        if record.changes_settings:
+            self._apply_settings()
         self._box.audit.append(AuditEvent.UPDATE_ROLLED_BACK, _about(record) | {"reason": reason})
         self._box.journal.close()
         still = "; ".join(f"{name}: {problem}" for name, problem in sorted(problems.items()))
@@ -75,6 +79,14 @@ class Activation:
             facts={"reason": reason},
             **_named(record),
         )
+
+    def _apply_settings(self) -> tuple[str, ...]:
+        """Put settings in force. What hinders that is no reason to leave the update open."""
+        try:
+            return self._gate.apply_settings()
+        except ApplianceError as error:
+            logger.error("the site's settings count from the next start on: %s", error)  # noqa: TRY400
+            return ("all of them, because the settings could not be read: " + error.message,)
 
 
 def _about(record: TicketRecord) -> dict[str, str | int]:

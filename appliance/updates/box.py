@@ -15,6 +15,7 @@ from appliance.errors import ApplianceError
 from appliance.model.identity import Digest
 from appliance.registry.aliases import SERVING
 from appliance.registry.model_registry import ModelRegistry
+from appliance.registry.seal import is_sealed
 from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.settings import ModelSettings, Settings, StateLayout
 from appliance.updates.acceptance import BoxFacts, KnownTicket
@@ -91,6 +92,12 @@ class Box:
     def identity(self) -> DeviceIdentity:
         """Say who this box is. Raises UpdateRefused if nobody has provisioned it."""
         identity = self.device.identity()
+        if identity is None and is_sealed(self.layout):
+            raise UpdateRefused(
+                Refusal.STATE_DAMAGED,
+                f"this box trusts an owner, but its provisioning file {self.layout.identity} is gone",
+                hint="with the daemon stopped, provision it again with the same values: appliance provision --help",
+            )
         if identity is None:
             raise UpdateRefused(
                 Refusal.PRECONDITION,
@@ -101,9 +108,9 @@ class Box:
 
     def device_facts(self) -> DeviceFacts | None:
         """Say who this box is and whom it trusts; None if nobody has provisioned it. Raises UpdateRefused."""
-        identity = self.device.identity()
-        if identity is None:
+        if self.device.identity() is None and not is_sealed(self.layout):
             return None
+        identity = self.identity()
         confirmed = (record for record in self.tickets() if record.state is TicketState.CONFIRMED)
         ticket = next(confirmed, None)
         try:

@@ -14,7 +14,6 @@ Order, and what a crash leaves (each line is durable before the next begins; upd
 Ownership: at most one update at a time, on one thread; only who holds the daemon's lock may have an Installer.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,7 @@ from dataclasses import replace
 from appliance.bundle.model_item import digest_of_bytes
 from appliance.bundle.moments import moment_text
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.model.identity import Digest
+from appliance.model.identity import Digest, ModelName
 from appliance.registry.part_assembly import forget_partial
 from appliance.registry.records import RegisteredVersion
 from appliance.registry.signed_versions import SignedVersion
@@ -37,6 +36,7 @@ from appliance.updates.medium import Medium
 from appliance.updates.outcome import HEALED, ROLLED_BACK, UpdateOutcome
 from appliance.updates.plan import Plan
 from appliance.updates.preparation import ApplyRequest, Preparation, Prepared, summary
+from appliance.updates.site_settings import digest_of_settings
 from appliance.updates.staging import Staging, TrialFailed
 from appliance.updates.update_run import Step, UpdateProgress, UpdateRun
 
@@ -58,10 +58,11 @@ class Installer:
         Raises Cancelled (the appliance stops; nothing is lost) or Failed (this box's own disk).
         """
         if not self._turn.acquire(blocking=False):
-            return UpdateOutcome.of_refusal(_busy())
+            return UpdateOutcome.of_refusal(busy())
         try:
             self._box.identity()
             self.finish_open(report, stopping)
+            self._box.trust.recover()
             outcome = self._opened(request, UpdateRun(report, stopping))
             return self._box.with_receipt(outcome, None if request.no_receipt else request.place)
         except UpdateRefused as refused:  # nobody has provisioned this box, or its trust is damaged
@@ -72,7 +73,7 @@ class Installer:
     def roll_back(self, report: Report, stopping: threading.Event) -> UpdateOutcome:
         """Let serve again what served before the last update that stayed. Raises as `apply`."""
         if not self._turn.acquire(blocking=False):
-            return UpdateOutcome.of_refusal(_busy())
+            return UpdateOutcome.of_refusal(busy())
         try:
             finished = self.finish_open(report, stopping)
             if finished is not None and finished.result == ROLLED_BACK:
@@ -82,37 +83,44 @@ class Installer:
                 return UpdateOutcome.of_refusal(_nothing_to_take_back())
             run = UpdateRun(report, stopping, Step.ACTIVATE)
             run.move(Step.ROLL_BACK, record.id)
-            settings_sha256 = self._box.site.sha256 if record.brings_settings else ""
-            self._box.journal.write(_open_update("ROLL_BACK", record, settings_sha256))
-            return self._activation.take_back(record, settings_sha256, BY_OPERATOR, run)
+            self._box.journal.write(_open_update("ROLL_BACK", record))
+            return self._activation.take_back(record, BY_OPERATOR, run)
+        except UpdateRefused as refused:  # this box's trust is damaged
+            return UpdateOutcome.of_refusal(refused)
         finally:
             self._turn.release()
 
     def recover(self) -> None:
         """Put in order what a crash left, before any model is loaded. What is on TRIAL stays for `finish_open`."""
+        self._recover_journal()
         self._box.trust.recover()
+
+    def _recover_journal(self) -> None:
         self._box.audit.recover()
         update = self._box.journal.read()
-        if update is not None and update.stage != "ROLL_BACK" and self._begun(update) is None:
-            self._box.site.undo(update.settings_sha256)
+        if update is not None and self._begun(update) is None:
+            self._box.site.undo(update.settings_before, update.settings_after)
             self._box.audit.append(AuditEvent.UPDATE_RECOVERED, {"ticket": update.ticket_id, "seq": update.seq})
             self._box.journal.close()
 
     def finish_open(self, report: Report, stopping: threading.Event) -> UpdateOutcome | None:
-        """Finish an update that a crash cut off, when what is desired has been loaded; None if there is none."""
-        self.recover()
+        """Finish an update that a crash cut off, when what is desired has been loaded; None if there is none.
+
+        Needs no trust: what was accepted once is finished, or taken back, whatever became of that since.
+        """
+        self._recover_journal()
         update = self._box.journal.read()
         if update is None:
             return None
         record = self._begun(update)
         assert record is not None, "recover closes the others"
         if record.state is TicketState.TRIAL:
-            return self._activation.judge(record, update.settings_sha256, UpdateRun(report, stopping, Step.COMMIT))
+            return self._activation.judge(record, UpdateRun(report, stopping, Step.COMMIT))
         if record.state is not TicketState.CONFIRMED:
-            return self._activation.taken_back(record, update.settings_sha256, record.reason)
+            return self._activation.taken_back(record, record.reason)
         if update.stage == "ROLL_BACK":
             run = UpdateRun(report, stopping, Step.ROLL_BACK)
-            return self._activation.take_back(record, update.settings_sha256, BY_OPERATOR, run)
+            return self._activation.take_back(record, BY_OPERATOR, run)
         return self._activation.confirmed(record)
 
     def _opened(self, request: ApplyRequest, run: UpdateRun) -> UpdateOutcome:
@@ -140,14 +148,17 @@ class Installer:
                     )
                 raise
             outcome = summary(prepared)
-            record, settings_sha256 = self._committed(prepared, staging, run)
-        judged = self._activation.judge(record, settings_sha256, run)
+            record = self._committed(prepared, staging, run)
+        judged = self._activation.judge(record, run)
         return replace(judged, models=outcome.models, settings=outcome.settings, skipped=outcome.skipped)
 
     def _healed(self, plan: Plan, staging: Staging, nothing_to_do: UpdateRefused, run: UpdateRun) -> UpdateOutcome:
         """Installed already: but what rotted since comes back."""
         run.move(Step.HEAL)
         names = heal(self._box, plan, staging)
+        if plan.settings is not None and self._box.site.sha256 != digest_of_settings(plan.settings.data):
+            self._box.site.replace(plan.settings.data)
+            names.append(ModelName("the site's settings"))
         if not names:
             raise nothing_to_do
         problems = self._gate.settle(names)
@@ -156,24 +167,23 @@ class Installer:
             message += "; not served: " + "; ".join(f"{name}: {why}" for name, why in sorted(problems.items()))
         return UpdateOutcome(0, HEALED, message, ticket_id=plan.ticket.id, ticket_seq=plan.ticket.seq)
 
-    def _committed(self, prepared: Prepared, staging: Staging, run: UpdateRun) -> tuple[TicketRecord, str]:
+    def _committed(self, prepared: Prepared, staging: Staging, run: UpdateRun) -> TicketRecord:
         plan = prepared.plan
         record = self._record(prepared, TicketState.TRIAL)
-        settings_sha256 = hashlib.sha256(plan.settings.data).hexdigest() if plan.settings else ""
         self._audit_acceptance(prepared)
         run.move(Step.STAGE, f"{len(plan.missing)} files")
-        self._box.journal.write(_open_update("STAGE", record, "", plan))
+        self._box.journal.write(_open_update("STAGE", record, plan))
         forget_partial(self._box.layout.partial_blobs, keep=plan.files)
         staging.bring(plan.files, plan.stage_bytes)
         versions = self._tried(staging, plan, record)
         run.move(Step.COMMIT)
-        self._box.journal.write(_open_update("COMMIT", record, settings_sha256, plan))
+        self._box.journal.write(_open_update("COMMIT", record, plan))
         prepared.bundle.commit()
         self._box.clock.accepted(plan.ticket.issued_at)
-        if plan.settings is not None:
+        if plan.settings is not None and record.changes_settings:
             self._box.site.replace(plan.settings.data)
         self._box.registry.install(versions, self._signed(prepared), plan.desired, record)
-        return record, settings_sha256
+        return record
 
     def _tried(self, staging: Staging, plan: Plan, record: TicketRecord) -> list[RegisteredVersion]:
         """Try what arrived; a ticket that fails here is remembered, so that nothing tries it again by itself."""
@@ -219,7 +229,7 @@ class Installer:
         self._box.audit.append(AuditEvent.UPDATE_ACCEPTED, about | {"digest": prepared.bundle.ticket_digest})
 
     def _record(self, prepared: Prepared, state: TicketState) -> TicketRecord:
-        plan = prepared.plan
+        plan, before = prepared.plan, self._box.site.sha256
         return TicketRecord(
             seq=plan.ticket.seq,
             id=plan.ticket.id,
@@ -231,6 +241,8 @@ class Installer:
             desired=plan.desired,
             accepted_at=self._box.now().timestamp(),
             finished_at=None,
+            settings_before=before,
+            settings_after=digest_of_settings(plan.settings.data) if plan.settings is not None else before,
         )
 
     def _signed(self, prepared: Prepared) -> list[SignedVersion]:
@@ -260,7 +272,6 @@ class Installer:
 def _open_update(
     stage: UpdateStage,
     record: TicketRecord,
-    settings_sha256: str,
     plan: Plan | None = None,
 ) -> OpenUpdate:
     return OpenUpdate(
@@ -268,12 +279,14 @@ def _open_update(
         ticket_id=record.id,
         ticket_digest=record.digest,
         seq=record.seq,
-        settings_sha256=settings_sha256,
+        settings_before=record.settings_before,
+        settings_after=record.settings_after,
         keep=tuple(sorted(plan.content)) if plan is not None else (),
     )
 
 
-def _busy() -> UpdateRefused:
+def busy() -> UpdateRefused:
+    """Refuse a second update beside the one that goes on."""
     return UpdateRefused(
         Refusal.BUSY,
         "an update is going on already",

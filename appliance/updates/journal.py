@@ -22,7 +22,7 @@ class OpenUpdate(SignedDocument):
 
     STAGE: content arrives, nothing else has changed. COMMIT: the registry knows the ticket, or soon will. ROLL_BACK:
     an operator takes the ticket back. keep: content that garbage collection must leave alone, as digests.
-    settings_sha256: of the site's settings that it brings, '' if none.
+    settings_before, settings_after: as in the ticket's record.
     """
 
     title: ClassVar[str] = "the journal of the open update"
@@ -32,7 +32,8 @@ class OpenUpdate(SignedDocument):
     ticket_id: str
     ticket_digest: str
     seq: int
-    settings_sha256: str = ""
+    settings_before: str = ""
+    settings_after: str = ""
     keep: tuple[str, ...] = ()
 
 

@@ -74,6 +74,14 @@ def make_plan(
 ) -> Plan:
     """Read the signed contents of a ticket's items. Raises UpdateRefused where they do not fit together."""
     models = tuple(_planned_model(target, data, present) for target, data in contents if target.kind == "model")
+    twice = [model.item for model in models if sum(_same(model.item, other.item) for other in models) > 1]
+    if twice:
+        raise UpdateRefused(
+            Refusal.PRECONDITION,
+            f"the bundle brings '{twice[0].name}' version {twice[0].version} twice, by different publishers",
+            hint="ask the signing station for a new bundle: this one is put together wrongly",
+            facts={"items": [model.target.path for model in models if _same(model.item, twice[0])]},
+        )
     settings = [PlannedSettings(target, data) for target, data in contents if target.kind == "config"]
     ours = config_target(site, "x").removesuffix("x.toml")
     own = [each for each in settings if each.target.path.startswith(ours)]
@@ -93,6 +101,10 @@ def make_plan(
             facts={"site": site},
         )
     return Plan(ticket, models, own[0] if own else None, skipped)
+
+
+def _same(one: ModelItem, other: ModelItem) -> bool:
+    return (one.name, one.version) == (other.name, other.version)
 
 
 def _planned_model(target: TicketItem, data: bytes, present: Collection[Digest]) -> PlannedModel:

@@ -1,7 +1,7 @@
 """The site's signed settings: what a bundle brings of `appliance.toml`, below what the operator of the box says.
 
-Two files: `site.toml` is in force, `site.previous.toml` was before it. Invariant: the one in force changes by one
-rename, after its predecessor was kept.
+`site.toml` is in force; what any ticket put in force is kept as `site-<sha256>.toml`, so that a way back finds it.
+Invariant: what is in force changes by one rename, after its predecessor was kept.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.errors import InvalidInput
+from appliance.errors import Failed, InvalidInput
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.settings import SITE_SETTINGS_FILE, check_site_settings
 
@@ -21,32 +21,41 @@ class SiteSettings:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._current = directory / SITE_SETTINGS_FILE
-        self._previous = directory / "site.previous.toml"
 
     def read(self) -> bytes:
         """Return what is in force; empty if the site never sent any."""
         with disk_errors("reading the site's settings"):
             return self._current.read_bytes() if self._current.exists() else b""
 
-    def read_previous(self) -> bytes:
-        """Return what was in force before."""
-        with disk_errors("reading the site's settings"):
-            return self._previous.read_bytes() if self._previous.exists() else b""
+    @property
+    def sha256(self) -> str:
+        """Digest of what is in force, in hex; '' if there are none, or none that can be read."""
+        return digest_of_settings(self._readable())
 
     def replace(self, data: bytes) -> None:
-        """Put settings in force and keep those before; nothing happens if they are in force already."""
-        if data == self.read():
-            return
+        """Put settings in force; those before them are kept by their digest."""
         with disk_errors("writing the site's settings"):
             make_directory(self._directory)
-            self._write(self._previous, self.read())
+            for content in (self._readable(), data):
+                if content and not self._kept(digest_of_settings(content)).exists():
+                    self._write(self._kept(digest_of_settings(content)), content)
             self._write(self._current, data)
 
-    def undo(self, sha256_hex: str) -> None:
-        """If settings with this digest are in force, put those before them in force again."""
-        if hashlib.sha256(self.read()).hexdigest() == sha256_hex:
-            with disk_errors("writing the site's settings"):
-                self._write(self._current, self.read_previous())
+    def undo(self, before: str, after: str) -> None:
+        """If the settings `after` (a digest) are in force, put those `before` in force again."""
+        if before == after or self.sha256 != after:
+            return
+        with disk_errors("writing the site's settings"):
+            self._write(self._current, self._kept(before).read_bytes() if before else b"")
+
+    def _readable(self) -> bytes:
+        try:
+            return self.read()
+        except Failed:
+            return b""
+
+    def _kept(self, sha256_hex: str) -> Path:
+        return self._directory / f"site-{sha256_hex}.toml"
 
     def _write(self, path: Path, data: bytes) -> None:
         partial = path.with_suffix(".tmp")
@@ -55,11 +64,10 @@ class SiteSettings:
         os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
         fsync_directory(self._directory)
 
-    @property
-    def sha256(self) -> str:
-        """Digest of what is in force, in hex; '' if the site never sent any."""
-        data = self.read()
-        return hashlib.sha256(data).hexdigest() if data else ""
+
+def digest_of_settings(data: bytes) -> str:
+    """Name settings: their SHA-256 in hex, '' for none."""
+    return hashlib.sha256(data).hexdigest() if data else ""
 
 
 def require_valid_settings(data: bytes, path: str) -> None:

@@ -67,7 +67,7 @@ class UpdateClock:
     def _saved(self) -> datetime:
         try:
             return parse_moment(_SavedTime.parse(self._file.read_bytes()).floor)
-        except (FileNotFoundError, InvalidInput):  # a lost file lowers the floor to the software's release
+        except (OSError, InvalidInput):  # a lost file lowers the floor to the software's release
             return self._released
 
     def _raise_to(self, moment: datetime) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from appliance.updates.installer import Installer
+from appliance.updates.installer import Installer, busy
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.preparation import ApplyRequest
 from appliance.updates.update_run import UpdateProgress
@@ -33,11 +33,11 @@ class UpdateWorks:
 
     def apply(self, request: ApplyRequest) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
         """Install a medium's bundle; the outcome comes last. Raises Cancelled, Failed."""
-        return self._events(lambda report, stopping: self._installer.apply(request, report, stopping))
+        return self._alone(lambda report, stopping: self._installer.apply(request, report, stopping))
 
     def roll_back(self) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
         """Take the last update back; the outcome comes last. Raises Cancelled, Failed."""
-        return self._events(self._installer.roll_back)
+        return self._alone(self._installer.roll_back)
 
     async def recover(self) -> None:
         """Put in order what a crash left; before any model is loaded."""
@@ -56,6 +56,14 @@ class UpdateWorks:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._thread.shutdown(wait=False)
+
+    async def _alone(self, work: Work) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
+        """One at a time: who comes second is told, and does not wait."""
+        if self._tasks:
+            yield UpdateOutcome.of_refusal(busy())
+            return
+        async for event in self._events(work):
+            yield event
 
     async def _events(self, work: Work) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
         events: asyncio.Queue[Event] = asyncio.Queue()

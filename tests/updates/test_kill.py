@@ -16,6 +16,7 @@ from appliance.registry.ticket_records import TicketState
 from tests.updates.boxes import KEEPS, ONE, TWO, Publisher, SealedBox
 
 ROOT = Path(__file__).parents[2]
+EVERY = pytest.param(1, marks=[pytest.mark.slow, pytest.mark.exhaustive])
 
 
 @dataclass
@@ -68,7 +69,7 @@ def case(publisher: Publisher, box: SealedBox, tmp_path: Path) -> Case:
     return Case(box.layout.root, older, publisher.directory, tmp_path / "killed")
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 23])
+@pytest.mark.parametrize("stride", [EVERY, pytest.param(3, marks=pytest.mark.slow), 23])
 def test_an_update_that_is_killed_anywhere_can_be_applied_again(
     driver: Driver, case: Case, publisher: Publisher, stride: int
 ) -> None:
@@ -87,7 +88,7 @@ def test_an_update_that_is_killed_anywhere_can_be_applied_again(
         box.close()
 
 
-@pytest.mark.parametrize("stride", [pytest.param(3, marks=pytest.mark.slow), 29])
+@pytest.mark.parametrize("stride", [EVERY, pytest.param(5, marks=pytest.mark.slow), 29])
 def test_an_update_that_fails_its_trial_and_is_killed_anywhere_leaves_the_version_before(
     driver: Driver, case: Case, publisher: Publisher, stride: int
 ) -> None:
@@ -107,7 +108,7 @@ def test_an_update_that_fails_its_trial_and_is_killed_anywhere_leaves_the_versio
         box.close()
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 11])
+@pytest.mark.parametrize("stride", [EVERY, pytest.param(2, marks=pytest.mark.slow), 11])
 def test_a_rollback_that_is_killed_anywhere_is_one_step_back_or_none(
     driver: Driver, case: Case, publisher: Publisher, box: SealedBox, stride: int
 ) -> None:

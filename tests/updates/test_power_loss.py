@@ -14,7 +14,7 @@ from tests.support.power_loss import copy_tree, lost_states, recorded
 from tests.updates.boxes import ONE, TWO, Publisher, SealedBox
 from tests.updates.test_kill import assert_settled, assert_sound, is_rolled_back
 
-LESS = 4  # every fourth state, where most operations are those of an update that another test cuts off everywhere
+STRIDES = (pytest.param(1, marks=pytest.mark.exhaustive), 3)  # a stride of 1 looks at every state: minutes
 
 
 @pytest.fixture
@@ -26,15 +26,16 @@ def older(publisher: Publisher, box: SealedBox) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stride", STRIDES)
 def test_an_update_whose_power_is_cut_anywhere_can_be_applied_again(
-    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path, stride: int
 ) -> None:
     newer = publisher.stick(2, answer=1.0)
     state = tmp_path / "cut" / "state"
     journal = journal_of(box, state, lambda copy: copy.apply(newer))
 
     seen = []
-    for loss in lost_states(journal, state, 2):
+    for loss in lost_states(journal, state, stride):
         copy = SealedBox(state)
         seen.append(copy.desired())
         assert_sound(copy, {TWO} if loss.is_done else {ONE, TWO}, loss.place)
@@ -44,19 +45,20 @@ def test_an_update_whose_power_is_cut_anywhere_can_be_applied_again(
         assert copy.apply(older).result == "ROLLBACK", loss.place
         copy.close()
     assert set(seen) == {ONE, TWO}
-    assert len(seen) > 500
+    assert len(seen) > 500 // stride
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stride", STRIDES)
 def test_an_update_that_fails_its_trial_and_whose_power_is_cut_anywhere_leaves_the_version_before(
-    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path, stride: int
 ) -> None:
     newer = publisher.stick(2, answer=5.0)
     good = publisher.stick(3, answer=1.0)
     state = tmp_path / "cut" / "state"
     journal = journal_of(box, state, lambda copy: copy.apply(newer), 33)
 
-    for loss in lost_states(journal, state, LESS):
+    for loss in lost_states(journal, state, stride):
         copy = SealedBox(state)
         assert_sound(copy, {ONE} if loss.is_done else {ONE, TWO}, loss.place)
         outcome = copy.apply(newer)
@@ -68,15 +70,16 @@ def test_an_update_that_fails_its_trial_and_whose_power_is_cut_anywhere_leaves_t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stride", STRIDES)
 def test_a_rollback_whose_power_is_cut_anywhere_is_one_step_back_or_none(
-    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path, stride: int
 ) -> None:
     assert box.apply(publisher.stick(2, answer=1.0)).code == 0
     state = tmp_path / "cut" / "state"
     journal = journal_of(box, state, SealedBox.roll_back)
 
     seen = []
-    for loss in lost_states(journal, state):
+    for loss in lost_states(journal, state, stride):
         copy = SealedBox(state)
         seen.append(copy.desired())
         assert_sound(copy, {ONE} if loss.is_done else {ONE, TWO}, loss.place)
@@ -86,13 +89,14 @@ def test_a_rollback_whose_power_is_cut_anywhere_is_one_step_back_or_none(
         assert copy.apply(older).result == "ROLLBACK", loss.place
         copy.close()
     assert set(seen) == {ONE, TWO}
-    assert len(seen) > 10
+    assert len(seen) > 10 // stride
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("damaged", [False, True])
 def test_new_keys_of_the_owner_stay_wherever_the_power_is_cut(
-    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path, damaged: bool
+    publisher: Publisher, box: SealedBox, older: Path, tmp_path: Path, damaged: bool, stride: int
 ) -> None:
     with publisher.opened() as station:
         rotate_key(station, "root", role_keys(station)["root"][0][0])
@@ -105,7 +109,7 @@ def test_new_keys_of_the_owner_stay_wherever_the_power_is_cut(
     journal = journal_of(box, state, lambda copy: copy.apply(newer), 29 if damaged else 0)
 
     roots = []
-    for loss in lost_states(journal, state, LESS):
+    for loss in lost_states(journal, state, stride):
         copy = SealedBox(state)
         roots.append(root_of(copy, loss.place))
         assert roots[-1] == 2 or not loss.is_done, loss.place
