@@ -17,6 +17,7 @@ from appliance.backends.probe import probe_until
 from appliance.daemon.flat_settings import flat
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.model_source import OpenSource
+from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
 from appliance.daemon.update_room import UpdateRoom
@@ -119,7 +120,14 @@ class Daemon:
     def _update_room(self) -> UpdateRoom | None:
         if self._registry is None:
             return None
-        return UpdateRoom(self.settings, self._registry, self._manager, self.reload, bring=bring_beside_clients)
+        return UpdateRoom(
+            self.settings,
+            self._registry,
+            self._manager,
+            self.reload,
+            lambda: settings_problem(self._read_settings, self.settings.server.listen),
+            bring=bring_beside_clients,
+        )
 
     def _admin_service(self) -> AdminService:
         return AdminService(

@@ -16,12 +16,18 @@ class ManagerGate:
     """Called on the updates' thread; the manager lives on its event loop."""
 
     def __init__(
-        self, manager: ModelManager, loop: asyncio.AbstractEventLoop, stopping: threading.Event, reload: Reload
+        self,
+        manager: ModelManager,
+        loop: asyncio.AbstractEventLoop,
+        stopping: threading.Event,
+        reload: Reload,
+        settings_problem: Callable[[], str],
     ) -> None:
         self._manager = manager
         self._loop = loop
         self._stopping = stopping
         self._reload = reload
+        self._settings_problem = settings_problem
 
     def settle(self, names: Collection[ModelName]) -> Mapping[ModelName, str]:
         """Load what is desired beside what serves, and say which of these models do not serve, and why."""
@@ -29,6 +35,10 @@ class ManagerGate:
         if self._stopping.is_set():
             raise Cancelled("the appliance is stopping", hint="it goes on with the update when it starts again")
         return problems
+
+    def settings_problem(self) -> str:
+        """Try what a start would need."""
+        return self._settings_problem()
 
     def apply_settings(self) -> tuple[str, ...]:
         """Read the settings again; return those that wait for a restart."""

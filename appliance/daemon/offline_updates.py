@@ -10,12 +10,13 @@ from datetime import datetime
 
 from appliance.backends.probe import probe_until
 from appliance.daemon.model_source import open_source
+from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.update_room import UpdateRoom
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
-from appliance.settings import Settings
+from appliance.settings import Settings, load_settings
 from appliance.updates.box import utc_now
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.update_run import UpdateProgress
@@ -43,7 +44,15 @@ async def _run(
             load_threads=settings.models.load_threads,
             load_attempts=settings.models.load_attempts,
         )
-        room = UpdateRoom(settings, opened.registry, manager, _nothing_to_reload, now)
+        own = {"state_directory": settings.layout.root, "runtime_directory": settings.layout.runtime}
+        room = UpdateRoom(
+            settings,
+            opened.registry,
+            manager,
+            _nothing_to_reload,
+            lambda: settings_problem(lambda: load_settings(overrides=own), ()),
+            now,
+        )
         try:
             outcome = None
             async for event in work(room.works):

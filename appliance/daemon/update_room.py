@@ -39,13 +39,17 @@ class UpdateRoom:
         registry: ModelRegistry,
         manager: ModelManager,
         reload: Reload,
+        settings_problem: Callable[[], str],
         now: Callable[[], datetime] = utc_now,
         bring: ContentBringer = bring_here,
     ) -> None:
-        """Create it on the running event loop. reload: reads the settings again, as SIGHUP does."""
+        """Create it on the running event loop.
+
+        reload: reads the settings again, as SIGHUP does. settings_problem: why they would not let a daemon start.
+        """
         stopping = threading.Event()
         self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now, bring=bring)
-        gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, reload)
+        gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, reload, settings_problem)
         self.works = UpdateWorks(Installer(self._box, gate), stopping)
         self._sealed = registry.sealed
 

@@ -32,8 +32,11 @@ class Activation:
         """Keep what the ticket brought if it serves, else take it back. Raises Cancelled if the appliance stops."""
         run.move(Step.ACTIVATE, ", ".join(record.desired))
         problems = self._gate.settle(record.desired)
-        if problems:
-            reason = "; ".join(f"{name}: {problem}" for name, problem in sorted(problems.items()))
+        found = [f"{name}: {problem}" for name, problem in sorted(problems.items())]
+        if record.changes_settings and (unusable := self._gate.settings_problem()):
+            found.append(unusable)
+        if found:
+            reason = "; ".join(found)
             return self.take_back(record, reason, run)
         run.move(Step.CONFIRM)
         self._box.registry.finish_ticket(record.digest, TicketState.CONFIRMED, "")

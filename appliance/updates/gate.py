@@ -17,5 +17,8 @@ class Gate(Protocol):
         Cancelled if the appliance stops meanwhile.
         """
 
+    def settings_problem(self) -> str:
+        """Say why the next start would fail with the settings that are in force now, '' if it would not."""
+
     def apply_settings(self) -> tuple[str, ...]:
         """Put the site's settings in force as far as that goes now; return those that wait for a restart."""

@@ -1,11 +1,13 @@
 """What time it can be: the box's clock, and a floor that it cannot be before.
 
 The floor is the latest of: when this software was released, the issue times of accepted tickets, and the time that
-the daemon saves every hour. A clock more than a day below the floor is suspect; then the floor is taken for the time.
+the daemon saves every hour. A clock that is wrong for a while must not bar updates for good: what is saved rises by
+no more than a month beyond the floor that this process began with, and the time that it has run. A clock more than a day below the floor is suspect; then the floor is taken for the time.
 """
 
 import io
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +22,7 @@ from appliance.errors import InvalidInput
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 
 TOLERANCE = timedelta(hours=24)
+LEAP = timedelta(days=31)  # by which a saved time may be ahead of what is known without a clock
 
 
 class _SavedTime(SignedDocument):
@@ -46,10 +49,18 @@ class ClockJudgement:
 class UpdateClock:
     """Judges the clock of one box."""
 
-    def __init__(self, file: Path, now: Callable[[], datetime], released: datetime) -> None:
+    def __init__(
+        self,
+        file: Path,
+        now: Callable[[], datetime],
+        released: datetime,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._file = file
         self._now = now
         self._released = released
+        self._monotonic_s = monotonic_s
+        self._began: tuple[datetime, float] | None = None  # the floor at the first saving, and when that was
 
     def judge(self) -> ClockJudgement:
         """Say what time it is, and how far that can be trusted."""
@@ -57,8 +68,12 @@ class UpdateClock:
         return ClockJudgement(clock, floor, suspect=clock < floor - TOLERANCE)
 
     def save(self) -> None:
-        """Remember that it has been this late."""
-        self._raise_to(self._now())
+        """Remember that it has been this late, as far as that can be true."""
+        if self._began is None:
+            self._began = (max(self._released, self._saved()), self._monotonic_s())
+        floor, began_s = self._began
+        latest = floor + LEAP + timedelta(seconds=self._monotonic_s() - began_s)
+        self._raise_to(min(self._now(), latest))
 
     def accepted(self, issued: datetime) -> None:
         """Remember that a ticket of this time was accepted."""

@@ -69,6 +69,26 @@ class TestSettings:
         box.roll_back()
         assert level(box) == "WARNING"
 
+    @pytest.mark.parametrize(
+        "address", ["192.0.2.1:8001", "nosuchhost.example:8001", "unix:/nonexistent/x.sock", "[2001:db8::1]:8001"]
+    )
+    def test_an_address_that_the_box_does_not_have_is_taken_back(
+        self, publisher: Publisher, box: SealedBox, address: str
+    ) -> None:
+        set_level(publisher, "WARNING")
+        box.apply(publisher.cut("one", ALL))
+        publisher.add_settings(f'[server]\nlisten = ["{address}"]\n'.encode())
+
+        outcome = box.apply(publisher.cut("two", ALL))
+        assert (outcome.code, outcome.result) == (33, "TRIAL_FAILED_ROLLED_BACK")
+        assert address in outcome.message
+        assert level(box) == "WARNING"
+
+    def test_addresses_of_this_box_are_taken(self, publisher: Publisher, box: SealedBox) -> None:
+        publisher.add_settings(b'[server]\nlisten = ["127.0.0.1:0", "localhost:8001", "unix:/tmp/x.sock"]\n')
+
+        assert box.apply(publisher.cut("one", ALL)).code == 0
+
     @pytest.mark.parametrize("damage", [b"\xff\xfe", b"[log]\nlevel = 3\n", None])
     def test_damaged_settings_are_left_out_and_come_back_with_the_stick(
         self, publisher: Publisher, box: SealedBox, damage: bytes | None

@@ -47,6 +47,27 @@ def test_saved_times_and_accepted_tickets_raise_the_floor_and_never_lower_it(tmp
     assert clock(tmp_path, NOW).judge().floor == NOW + timedelta(days=1)
 
 
+def test_a_clock_that_is_wrong_for_a_while_does_not_raise_the_floor_for_good(tmp_path: Path) -> None:
+    wrong = UpdateClock(tmp_path / "clock.json", lambda: NOW + timedelta(days=7300), RELEASED, lambda: 0.0)
+    for _ in range(100):
+        wrong.save()
+
+    right = UpdateClock(tmp_path / "clock.json", lambda: NOW, RELEASED)
+    assert right.judge().floor == RELEASED + timedelta(days=31)
+
+
+def test_a_saved_time_keeps_up_with_a_box_that_runs(tmp_path: Path) -> None:
+    running_s = 0.0
+    running = UpdateClock(
+        tmp_path / "clock.json", lambda: RELEASED + timedelta(seconds=running_s), RELEASED, lambda: running_s
+    )
+    for day in range(0, 400, 10):
+        running_s = day * 86400.0
+        running.save()
+
+    assert running.judge().floor == RELEASED + timedelta(days=390)
+
+
 def test_a_damaged_file_falls_back_to_the_release(tmp_path: Path) -> None:
     clock(tmp_path, NOW).save()
     (tmp_path / "updates" / "clock.json").write_bytes(b"rot")
