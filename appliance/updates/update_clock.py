@@ -2,7 +2,8 @@
 
 The floor is the latest of: when this software was released, the issue times of accepted tickets, and the time that
 the daemon saves every hour. A clock that is wrong for a while must not bar updates for good: what is saved rises by
-no more than a month beyond the floor that this process began with, and the time that it has run. A clock more than a day below the floor is suspect; then the floor is taken for the time.
+no more than a month beyond the floor that this process began with, and the time that it has run. A clock more than a
+day below the floor is suspect; then the floor is taken for the time.
 """
 
 import io
