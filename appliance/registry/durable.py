@@ -26,6 +26,11 @@ def ignore_advance(_: int) -> None:
     """The Advance of a caller who does not want to know."""
 
 
+def is_lack_of_room(error: BaseException) -> bool:
+    """Whether an error that `disk_errors` made says that the disk, or the owner's share of it, is full."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_SPACE
+
+
 @contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
     """Turn the operating system's refusals into Failed, with what was being done and the remedy."""

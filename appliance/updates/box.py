@@ -1,18 +1,19 @@
 """Everything on a box that an update reads or changes, opened once and handed to whoever works on updates."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from appliance import RELEASED, __version__
 from appliance.bundle.device import DeviceIdentity
+from appliance.bundle.model_item import ItemFile
 from appliance.bundle.moments import moment_text
 from appliance.bundle.receipt import ServedVersion
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import ApplianceError
-from appliance.model.identity import Digest
+from appliance.model.identity import Digest, digest_hex
 from appliance.registry.aliases import SERVING
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.seal import is_sealed
@@ -167,6 +168,15 @@ class Box:
             return outcome
         written = write_receipt(place, signed)
         return replace(outcome, receipt=written.path, receipt_problem=written.problem)
+
+    def has_confirmed(self, ticket_digest: Digest) -> bool:
+        """Whether this very ticket is installed, and stayed."""
+        return any(each.digest == ticket_digest and each.state is TicketState.CONFIRMED for each in self.tickets())
+
+    def partial_bytes(self, files: Mapping[Digest, ItemFile]) -> int:
+        """How much of these files lies here already, from an attempt that was cut off."""
+        paths = ((self.layout.partial_blobs / digest_hex(digest), file) for digest, file in files.items())
+        return sum(min(path.stat().st_size, file.size_bytes) for path, file in paths if path.is_file())
 
     def free_bytes(self) -> int:
         """Room on the disk of the state directory."""

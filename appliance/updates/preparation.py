@@ -86,7 +86,8 @@ class Preparation:
             allowed_days=bundle.policy.allow_expired_days,
         )
         plan = self.read_plan(bundle, facts.identity.site)
-        acceptance.require_room(plan.stage_bytes, self._box.free_bytes(), ticket.requires.free_bytes)
+        missing_bytes = plan.stage_bytes - self._box.partial_bytes(plan.missing)
+        acceptance.require_room(missing_bytes, self._box.free_bytes(), ticket.requires.free_bytes)
         return Prepared(bundle, plan, late)
 
     def read_plan(self, bundle: "VerifiedBundle", site: str) -> Plan:
@@ -109,6 +110,9 @@ class Preparation:
         """Accept a bundle whose metadata expired, if an operator wants it and the owner's policy lets him."""
         with self._verifier.verify(_LONG_AGO, keep_roots=False) as authentic:
             allowed_days = authentic.policy.allow_expired_days
+            is_installed = self._box.has_confirmed(authentic.ticket_digest)
+        if is_installed:  # expiry is judged once, at acceptance: what is here already may still heal the box
+            return self._verifier.verify(_LONG_AGO, keep_roots=self._keep_roots)
         if self._request.allow_expired and allowed_days:
             reference = max(_LONG_AGO, self._moment.now - timedelta(days=allowed_days))
             try:

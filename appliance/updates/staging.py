@@ -9,8 +9,9 @@ from functools import partial
 from appliance.bundle.layout import BLOBS_DIRECTORY
 from appliance.bundle.model_item import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.errors import AlreadyExists, ApplianceError, InvalidInput
+from appliance.errors import AlreadyExists, ApplianceError, Failed, InvalidInput
 from appliance.model.identity import Digest, digest_hex
+from appliance.registry.durable import is_lack_of_room
 from appliance.registry.records import RegisteredVersion
 from appliance.updates.box import Box
 from appliance.updates.content_bringer import part_path
@@ -32,8 +33,22 @@ class Staging:
     def bring(self, files: Mapping[Digest, ItemFile], total_bytes: int) -> None:
         """Put files into the blobs; those that are there are hashed again. Raises UpdateRefused, Failed."""
         self._require_on_medium(files)
-        self._box.bring(
-            self._box.layout, self._medium, list(files.values()), partial(self._advance, total_bytes=total_bytes)
+        advance = partial(self._advance, total_bytes=total_bytes)
+        try:
+            self._box.bring(self._box.layout, self._medium, list(files.values()), advance)
+        except Failed as error:
+            if is_lack_of_room(error):
+                raise self._no_space(total_bytes) from error
+            raise
+
+    def _no_space(self, total_bytes: int) -> UpdateRefused:
+        """Refuse a disk that somebody else filled meanwhile; what arrived stays for the next attempt."""
+        free_bytes = self._box.free_bytes()
+        return UpdateRefused(
+            Refusal.NO_SPACE,
+            f"the disk filled up while the bundle was copied: {free_bytes} bytes free",
+            hint="make room: appliance models remove NAME VERSION, then appliance models gc; then apply it again",
+            facts={"need": total_bytes - self._done_bytes, "have": free_bytes},
         )
 
     def try_models(self, plan: Plan) -> list[RegisteredVersion]:

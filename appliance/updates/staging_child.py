@@ -14,6 +14,7 @@ from appliance.bundle.model_item import ItemFile, Part
 from appliance.bundle.refusal import UpdateRefused
 from appliance.errors import ApplianceError
 from appliance.model.identity import Digest, parse_digest
+from appliance.registry.durable import is_lack_of_room
 from appliance.settings import StateLayout
 from appliance.updates.content_bringer import bring_here
 from appliance.updates.medium import Medium
@@ -34,7 +35,7 @@ def main() -> None:
         facts = dict(refused.facts)
         _say({"refused": refused.reason.value, "message": refused.message, "hint": refused.hint, "facts": facts})
     except ApplianceError as error:
-        _say({"failed": error.message, "hint": error.hint})
+        _say({"failed": error.message, "hint": error.hint, "no_room": is_lack_of_room(error)})
 
 
 def _end_with_the_lifeline() -> None:

@@ -8,6 +8,7 @@ gives up or dies, the child ends; what arrived stays for the next attempt.
 """
 
 import contextlib
+import errno
 import json
 import subprocess
 from collections.abc import Sequence
@@ -57,8 +58,8 @@ def _follow(child: "subprocess.Popen[str]", advance: Advance) -> None:
                 advance(Digest(digest), more_bytes)
             case {"refused": reason, "message": message, "hint": hint, "facts": facts}:
                 raise UpdateRefused(Refusal(reason), message, hint=hint, facts=facts)
-            case {"failed": message, "hint": hint}:
-                raise Failed(message, hint=hint)
+            case {"failed": message, "hint": hint, "no_room": no_room}:
+                raise Failed(message, hint=hint) from (OSError(errno.ENOSPC, message) if no_room else None)
             case {"done": True}:
                 return
     raise Failed(

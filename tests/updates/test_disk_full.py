@@ -1,14 +1,18 @@
 """A disk that is full at any point of an update: refused in words, what serves stays, and with room it installs."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.ticket import Devices
 from appliance.errors import ApplianceError
+from appliance.publish.cutting import CutRequest
 from tests.support.small_disk import mounted_small_disk
-from tests.updates.boxes import ONE, TWO, Publisher, SealedBox
+from tests.updates.boxes import ONE, TWO, Publisher, SealedBox, write_model
 
 DISK_BYTES = 4 * 1024 * 1024
 STEP_BYTES = 4096
@@ -63,3 +67,28 @@ def answer_of(box: SealedBox, stick: Path) -> str:
         return box.apply(stick).result
     except ApplianceError as error:
         return type(error).__name__ if error.hint else error.message
+
+
+@pytest.mark.root
+def test_what_was_staged_needs_no_room_a_second_time(publisher: Publisher, disk: Path) -> None:
+    box = SealedBox(disk / "box")
+    box.seal(publisher.root)
+    publisher.add(write_model(publisher.directory / "p", 1, weights=os.urandom(1 << 20)), part_bytes=1 << 16)
+    stick = publisher.cut("stick", CutRequest(Devices(all=True)))
+    last = weights_of(stick)[-2]
+    data = last.read_bytes()
+    last.write_bytes(b"!" * len(data))
+    assert box.apply(stick).result == "HASH_MISMATCH"
+    last.write_bytes(data)
+    filler = fill_up(disk, 700 * 1024)
+
+    assert box.apply(stick).code == 0
+    filler.unlink()
+    box.close()
+
+
+def weights_of(stick: Path) -> list[Path]:
+    """The parts of the model file, in order."""
+    (target,) = stick.rglob("targets/models/factory/keeps/*.json")
+    file = max(ModelItem.parse(target.read_bytes()).files.values(), key=lambda each: each.size_bytes)
+    return [next(stick.rglob(part.digest.removeprefix("sha256:"))) for part in file.parts]

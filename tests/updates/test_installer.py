@@ -293,6 +293,19 @@ def test_content_that_is_gone_comes_back_from_a_stick_that_has_it(publisher: Pub
 
 
 class TestTime:
+    def test_the_stick_that_is_installed_heals_the_box_after_its_last_day(
+        self, publisher: Publisher, box: SealedBox
+    ) -> None:
+        stick = publisher.cut_short(1)
+        assert box.apply(stick).code == 0
+        with box.box() as opened:
+            manifest = opened.registry.version(KEEPS, ONE).manifest
+            opened.registry.blobs.path(manifest.files["1/model.onnx"].digest).unlink()
+        box.clock = datetime.now(UTC) + timedelta(days=400)
+
+        assert box.apply(stick).result == "HEALED"
+        assert box.apply(stick).result == "NOTHING_TO_DO"
+
     def test_a_ticket_past_its_day_by_a_clock_that_may_be_wrong(self, publisher: Publisher, box: SealedBox) -> None:
         stick = publisher.cut_short(1)
         box.clock = datetime.now(UTC) + timedelta(days=3)
