@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from appliance.errors import InvalidInput
+from appliance.listen_address import parse_listen_address
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
 SITE_SETTINGS_FILE = "site.toml"  # in the state directory's `updates/`: what a signed bundle brought
 _NOT_FOR_SITES = ("state_directory", "runtime_directory", "models_directory")  # where things lie is the box's own
 INT32_MAX = 2**31 - 1
-LARGEST_PORT = 65535
 
 Seconds = Annotated[float, Field(gt=0, le=10**9)]  # transports count milliseconds in 64 bits
 
@@ -200,18 +200,6 @@ class StateLayout:
 def default_state_directory() -> Path:
     """Return `/var/lib/appliance` where it exists (an installed box), else `./.appliance` (a developer)."""
     return SYSTEM_STATE_DIRECTORY if SYSTEM_STATE_DIRECTORY.is_dir() else Path(".appliance")
-
-
-def parse_listen_address(text: str) -> str:
-    """Check `host:port`, `[v6]:port` or `unix:/path`; return gRPC's form of it. Raises ValueError."""
-    if text.startswith("unix:"):
-        if not text.removeprefix("unix:").startswith("/"):
-            raise ValueError(f"listen address '{text}': expected unix:/absolute/path")
-        return text
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > LARGEST_PORT:
-        raise ValueError(f"listen address '{text}': expected host:port or unix:/path")
-    return text
 
 
 def load_settings(

@@ -27,9 +27,10 @@ from appliance.errors import (
     NotFound,
     Unsupported,
 )
+from appliance.listen_address import parse_listen_address
 from appliance.rpc.pb import appliance_admin_pb2 as admin
 from appliance.rpc.pb import grpc_service_pb2 as inference
-from appliance.settings import SYSTEM_STATE_DIRECTORY, StateLayout, parse_listen_address
+from appliance.settings import SYSTEM_STATE_DIRECTORY, StateLayout
 
 R = TypeVar("R", bound=Message)
 

@@ -31,7 +31,7 @@ from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.box import Box
 from appliance.updates.gate import Gate
 from appliance.updates.healing import heal
-from appliance.updates.journal import OpenUpdate, UpdateStage
+from appliance.updates.journal import OpenUpdate
 from appliance.updates.medium import Medium
 from appliance.updates.outcome import HEALED, ROLLED_BACK, UpdateOutcome
 from appliance.updates.plan import Plan
@@ -83,7 +83,7 @@ class Installer:
                 return UpdateOutcome.of_refusal(_nothing_to_take_back())
             run = UpdateRun(report, stopping, Step.ACTIVATE)
             run.move(Step.ROLL_BACK, record.id)
-            self._box.journal.write(_open_update("ROLL_BACK", record))
+            self._box.journal.write(OpenUpdate.of("ROLL_BACK", record))
             return self._activation.take_back(record, BY_OPERATOR, run)
         except UpdateRefused as refused:  # this box's trust is damaged
             return UpdateOutcome.of_refusal(refused)
@@ -172,12 +172,12 @@ class Installer:
         record = self._record(prepared, TicketState.TRIAL)
         self._audit_acceptance(prepared)
         run.move(Step.STAGE, f"{len(plan.missing)} files")
-        self._box.journal.write(_open_update("STAGE", record, plan))
+        self._box.journal.write(OpenUpdate.of("STAGE", record, plan.files))
         forget_partial(self._box.layout.partial_blobs, keep=plan.files)
         staging.bring(plan.files, plan.stage_bytes)
         versions = self._tried(staging, plan, record)
         run.move(Step.COMMIT)
-        self._box.journal.write(_open_update("COMMIT", record, plan))
+        self._box.journal.write(OpenUpdate.of("COMMIT", record, plan.files))
         prepared.bundle.commit()
         self._box.clock.accepted(plan.ticket.issued_at)
         if plan.settings is not None and record.changes_settings:
@@ -267,22 +267,6 @@ class Installer:
     def _newest(self, state: TicketState) -> TicketRecord | None:
         found = [record for record in self._box.registry.tickets() if record.state is state]
         return max(found, key=lambda record: record.seq, default=None)
-
-
-def _open_update(
-    stage: UpdateStage,
-    record: TicketRecord,
-    plan: Plan | None = None,
-) -> OpenUpdate:
-    return OpenUpdate(
-        stage=stage,
-        ticket_id=record.id,
-        ticket_digest=record.digest,
-        seq=record.seq,
-        settings_before=record.settings_before,
-        settings_after=record.settings_after,
-        keep=tuple(sorted(plan.content)) if plan is not None else (),
-    )
 
 
 def busy() -> UpdateRefused:

@@ -5,6 +5,7 @@ Invariant: there is at most one open update; its file appears and changes by one
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +13,9 @@ from pydantic import Field
 
 from appliance.bundle.signed_document import SignedDocument
 from appliance.errors import Failed, InvalidInput
+from appliance.model.identity import Digest
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.registry.ticket_records import TicketRecord
 
 UpdateStage = Literal["STAGE", "COMMIT", "ROLL_BACK"]
 
@@ -35,6 +38,19 @@ class OpenUpdate(SignedDocument):
     settings_before: str = ""
     settings_after: str = ""
     keep: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stage: UpdateStage, record: TicketRecord, keep: Iterable[Digest] = ()) -> "OpenUpdate":
+        """Write down what becomes of a ticket; `keep`: content that it brings."""
+        return cls(
+            stage=stage,
+            ticket_id=record.id,
+            ticket_digest=record.digest,
+            seq=record.seq,
+            settings_before=record.settings_before,
+            settings_after=record.settings_after,
+            keep=tuple(sorted(keep)),
+        )
 
 
 class Journal:
