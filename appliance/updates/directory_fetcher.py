@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
-from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.bundle.refusal import UpdateRefused
 from appliance.updates.medium import MetadataSource, NotOnMedium
+from appliance.updates.read_ahead import chunks
 from appliance.updates.tuf_client import FetcherInterface
 
 _PIECE_BYTES = 64 * 1024
@@ -33,17 +35,10 @@ class DirectoryFetcher(FetcherInterface):
         return self._pieces(stream)
 
     def _pieces(self, stream: io.RawIOBase) -> Iterator[bytes]:
-        with stream:
-            while piece := self._piece(stream):
-                yield piece
-
-    def _piece(self, stream: io.RawIOBase) -> bytes:
         try:
-            return stream.read(_PIECE_BYTES) or b""
-        except OSError as error:
-            self.refused = UpdateRefused(
-                Refusal.MEDIUM_IO,
-                f"the medium cannot be read: {error.strerror}",
-                hint="is the stick still plugged in? Try again, then another stick",
-            )
-            raise DownloadError(self.refused.message) from error
+            with stream, closing(chunks(stream, _PIECE_BYTES)) as pieces:
+                for piece in pieces:
+                    yield bytes(piece)
+        except UpdateRefused as refused:
+            self.refused = refused
+            raise DownloadError(refused.message) from refused

@@ -11,14 +11,16 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
 from appliance.bundle.layout import BUNDLE_DIRECTORY, METADATA_DIRECTORY
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.updates.read_ahead import chunks
 
 _MOST_ENTRIES = 10_000
+_PIECE_BYTES = 256 * 1024
 _FOREIGN = frozenset({"System Volume Information", "$RECYCLE.BIN", "FOUND.000", "LOST.DIR", "lost+found"})
 _NO_BUNDLE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -85,14 +87,16 @@ class Medium:
         return True
 
     def read(self, relative: str, limit_bytes: int) -> bytes:
-        """Return a whole small file; at most one byte more than the limit is ever read.
+        """Return a whole small file; little more than the limit is ever read, and never for long.
 
         Raises NotOnMedium, UpdateRefused (HASH_MISMATCH if it is larger, MEDIUM_IO).
         """
-        with self.open_file(relative) as stream, _io_errors(relative):
-            data = stream.read(limit_bytes + 1) or b""
-            while len(data) <= limit_bytes and (more := stream.read(limit_bytes + 1 - len(data))):
-                data += more
+        data = bytearray()
+        with self.open_file(relative) as stream, closing(chunks(stream, _PIECE_BYTES)) as pieces:
+            for piece in pieces:
+                data += piece
+                if len(data) > limit_bytes:
+                    break
         if len(data) > limit_bytes:
             raise UpdateRefused(
                 Refusal.HASH_MISMATCH,
@@ -100,7 +104,7 @@ class Medium:
                 hint="copy the bundle to the stick again",
                 facts={"file": relative, "limit": limit_bytes},
             )
-        return data
+        return bytes(data)
 
     def open_file(self, relative: str) -> io.FileIO:
         """Open a regular file, unbuffered. Raises NotOnMedium, UpdateRefused (MEDIUM_IO)."""

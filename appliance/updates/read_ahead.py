@@ -7,7 +7,7 @@ thread that hangs in the kernel cannot be ended; it is left behind, and the call
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.registry.durable import CHUNK_BYTES
@@ -18,7 +18,7 @@ _BUFFERS = 2
 
 def chunks(
     stream: io.RawIOBase, chunk_bytes: int = CHUNK_BYTES, timeout_s: float = READ_TIMEOUT_S
-) -> Iterator[memoryview]:
+) -> Generator[memoryview, None, None]:
     """Yield the stream piece by piece; each piece is overwritten as soon as the next is asked for.
 
     Raises UpdateRefused (MEDIUM_IO) if a read fails or takes longer than `timeout_s`.
