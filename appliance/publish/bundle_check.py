@@ -2,33 +2,31 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets
-
 from appliance.bundle.layout import (
     BLOBS_DIRECTORY,
     BUNDLE_DIRECTORY,
+    HINT_FILE,
     METADATA_DIRECTORY,
+    PRODUCT,
     TARGETS_DIRECTORY,
     TICKET_TARGET,
     hashed_target,
 )
 from appliance.bundle.model_item import ModelItem, Part
-from appliance.bundle.moments import moment_text
 from appliance.bundle.ticket import Ticket
 from appliance.errors import InvalidInput, NotFound
 from appliance.model.identity import digest_hex
-from appliance.registry.durable import hash_file
+from appliance.publish.bundle_metadata import CUT_AGAIN, BundleMetadata
+from appliance.registry.durable import disk_errors, hash_file
+from appliance.settings import check_site_settings
 
 Progress = Callable[[str, int, int], None]
-_ROOT = re.compile(r"([1-9][0-9]*)\.root\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,102 +42,83 @@ class CheckedBundle:
 
 
 def check_bundle(place: Path, first_root: bytes, now: datetime, progress: Progress) -> CheckedBundle:
-    """Check signatures, times, targets and every part. Raises InvalidInput or NotFound with the first problem."""
+    """Check signatures, times, targets and every part. Raises InvalidInput, NotFound, Failed: the first problem."""
     directory = place if (place / METADATA_DIRECTORY).is_dir() else place / BUNDLE_DIRECTORY
     if not (directory / METADATA_DIRECTORY).is_dir():
         raise NotFound(f"there is no bundle in {place}", hint="name the directory that `publish cut` wrote to")
-    check = _Check(directory, now)
+    with disk_errors(f"reading {directory}"):
+        metadata = BundleMetadata(directory, first_root, now)
+        ticket = _ticket(directory, metadata, now)
+        for path in metadata.of_targets():
+            _target(directory, metadata, path)
+        items = _items(directory, metadata, ticket)
+        present, left_out = _check_parts(directory, items, progress)
+    return CheckedBundle(directory, ticket, metadata.root.version, items, present, left_out)
+
+
+def read_hint(directory: Path) -> dict[str, Any]:
+    """Return what the bundle says of itself without a signature. Raises InvalidInput."""
     try:
-        root = check.root(first_root)
-        roles = check.roles(root)
-    except (RepositoryError, LengthOrHashMismatchError, ValueError, KeyError) as error:
-        raise InvalidInput(f"{directory}: {error}", hint="cut the bundle again") from error
-    ticket = Ticket.parse(check.target(TICKET_TARGET, roles))
-    contents = {item.path: check.target(item.path, roles) for item in ticket.items}
-    items = tuple(ModelItem.parse(data) for path, data in contents.items() if path.startswith("models/"))
-    present, left_out = check.parts(items, progress)
-    return CheckedBundle(directory, ticket, root.version, items, present, left_out)
+        hint = json.loads((directory / HINT_FILE).read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise InvalidInput(f"{directory / HINT_FILE} is missing or damaged", hint=CUT_AGAIN) from error
+    if not isinstance(hint, dict):
+        raise InvalidInput(f"{directory / HINT_FILE} is not a JSON object", hint=CUT_AGAIN)
+    return hint
 
 
-class _Check:
-    def __init__(self, directory: Path, now: datetime) -> None:
-        self._directory = directory
-        self._metadata = directory / METADATA_DIRECTORY
-        self._now = now
+def _ticket(directory: Path, metadata: BundleMetadata, now: datetime) -> Ticket:
+    ticket = Ticket.parse(_target(directory, metadata, TICKET_TARGET))
+    if ticket.product != PRODUCT:
+        raise InvalidInput(f"{directory} is for the product '{ticket.product}', expected '{PRODUCT}'", hint=CUT_AGAIN)
+    if ticket.install_by_at < now:
+        raise InvalidInput(f"{directory} was to be installed by {ticket.install_by}", hint=CUT_AGAIN)
+    return ticket
 
-    def root(self, first: bytes) -> Root:
-        """Walk from the root that boxes were given to the newest one."""
-        trusted: Root = Metadata[Root].from_bytes(first).signed
-        names = (_ROOT.fullmatch(path.name) for path in self._metadata.iterdir())
-        for number in range(trusted.version + 1, max(int(match[1]) for match in names if match) + 1):
-            new: Metadata[Any] = self._read(f"{number}.root.json")
-            trusted.verify_delegate("root", new.signed_bytes, new.signatures)
-            new.signed.verify_delegate("root", new.signed_bytes, new.signatures)
-            trusted = new.signed
-        self._require_time("root", trusted)
-        return trusted
 
-    def roles(self, root: Root) -> list[Targets]:
-        """Verify timestamp, snapshot, targets and every delegated role; returns what lists targets."""
-        timestamp = self._verified(root, "timestamp", "timestamp.json")
-        meta = timestamp.snapshot_meta
-        snapshot = self._verified(root, "snapshot", f"{meta.version}.snapshot.json", meta)
-        found = snapshot.meta["targets.json"]
-        targets: Targets = self._verified(root, "targets", f"{found.version}.targets.json", found)
-        roles = targets.delegations.roles if targets.delegations and targets.delegations.roles else {}
-        delegated = []
-        for role in roles:
-            entry = snapshot.meta[f"{role}.json"]
-            delegated.append(self._verified(targets, role, f"{entry.version}.{role}.json", entry))
-        return [targets, *delegated]
-
-    def target(self, path: str, roles: list[Targets]) -> bytes:
-        """Return the content of a target."""
-        found = next((role.targets[path] for role in roles if path in role.targets), None)
-        if found is None:
-            raise InvalidInput(f"{self._directory}: nobody signed {path}", hint="cut the bundle again")
-        wanted = found.hashes["sha256"]
-        place = self._directory / TARGETS_DIRECTORY / hashed_target(path, wanted)
-        if not place.is_file():
-            raise NotFound(f"{place} is missing", hint="cut the bundle again")
-        data = place.read_bytes()
-        if hashlib.sha256(data).hexdigest() != wanted:
-            raise InvalidInput(f"{place} is not what was signed", hint="cut the bundle again")
-        return data
-
-    def parts(self, items: tuple[ModelItem, ...], progress: Progress) -> tuple[int, int]:
-        """Hash every part; returns how many are there and how many a thin bundle leaves out."""
-        thin = json.loads((self._directory / "hint.json").read_bytes()).get("thin", False)
-        wanted: dict[str, Part] = {digest_hex(part.digest): part for item in items for part in item.parts.values()}
-        total, done, present = sum(part.size_bytes for part in wanted.values()), 0, 0
-        for name, part in wanted.items():
-            path = self._directory / BLOBS_DIRECTORY / name
-            if path.is_file():
-                present += 1
-                if path.stat().st_size != part.size_bytes or hash_file(path) != name:
-                    raise InvalidInput(f"{path} is not what was signed", hint="cut the bundle again")
-            elif not thin:
-                raise NotFound(f"{path} is missing", hint="cut the bundle again")
-            done += part.size_bytes
-            progress(f"checking {name[:12]}", done, total)
-        return present, len(wanted) - present
-
-    def _verified(self, delegator: Root | Targets, role: str, name: str, meta: Any = None) -> Any:
-        path = self._metadata / name
-        if not path.is_file():
-            raise NotFound(f"{path} is missing", hint="cut the bundle again")
-        if meta is not None:
-            meta.verify_length_and_hashes(path.read_bytes())
-        metadata = self._read(name)
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-        self._require_time(role, metadata.signed)
-        return metadata.signed
-
-    def _read(self, name: str) -> "Metadata[Any]":
-        return Metadata.from_file(str(self._metadata / name))
-
-    def _require_time(self, role: str, signed: Any) -> None:
-        if signed.is_expired(self._now):
+def _items(directory: Path, metadata: BundleMetadata, ticket: Ticket) -> tuple[ModelItem, ...]:
+    """Check every item of the ticket; returns the models."""
+    models = []
+    for item in ticket.items:
+        signed = metadata.find(item.path).hashes.get("sha256", "")
+        if signed != item.sha256:
             raise InvalidInput(
-                f"'{role}' of {self._directory} expired at {moment_text(signed.expires)}", hint="cut the bundle again"
+                f"{directory}: the ticket wants {item.path} with {item.sha256[:16]}..., signed is {signed[:16]}...",
+                hint=CUT_AGAIN,
             )
+        data = _target(directory, metadata, item.path)
+        if item.kind == "model":
+            models.append(ModelItem.parse(data))
+        elif item.kind == "config":
+            check_site_settings(data, item.path)
+    return tuple(models)
+
+
+def _target(directory: Path, metadata: BundleMetadata, path: str) -> bytes:
+    """Return the content of a target as it was signed."""
+    wanted = metadata.find(path)
+    place = directory / TARGETS_DIRECTORY / hashed_target(path, wanted.hashes["sha256"])
+    if not place.is_file():
+        raise NotFound(f"{place} is missing", hint=CUT_AGAIN)
+    data = place.read_bytes()
+    if (len(data), hashlib.sha256(data).hexdigest()) != (wanted.length, wanted.hashes["sha256"]):
+        raise InvalidInput(f"{place} is not what was signed", hint=CUT_AGAIN)
+    return data
+
+
+def _check_parts(directory: Path, items: tuple[ModelItem, ...], progress: Progress) -> tuple[int, int]:
+    """Hash every part; returns how many are there and how many a thin bundle leaves out."""
+    is_thin = read_hint(directory).get("thin") is True
+    wanted: dict[str, Part] = {digest_hex(part.digest): part for item in items for part in item.parts.values()}
+    total, done, present = sum(part.size_bytes for part in wanted.values()), 0, 0
+    for name, part in wanted.items():
+        path = directory / BLOBS_DIRECTORY / name
+        if path.is_file():
+            present += 1
+            if path.stat().st_size != part.size_bytes or hash_file(path) != name:
+                raise InvalidInput(f"{path} is not what was signed", hint=CUT_AGAIN)
+        elif not is_thin:
+            raise NotFound(f"{path} is missing", hint=CUT_AGAIN)
+        done += part.size_bytes
+        progress(f"checking {name[:12]}", done, total)
+    return present, len(wanted) - present
