@@ -25,8 +25,6 @@ app.add_typer(publish_keys.app, name="key")
 app.add_typer(publish_receipt.app, name="receipt")
 app.command()(publish_content.cut)
 
-ROOT_FILE = "root.json"
-
 
 @app.command()
 def init(
@@ -47,8 +45,7 @@ def init(
 
     with opened_station(station, None, passphrase_file, new=True) as opened:
         safes = hold_ceremony(opened, Policy(allow_expired_days=allow_expired_days))
-        root = opened.store.path("root", 1).read_bytes()
-        (opened.directory / ROOT_FILE).write_bytes(root)
+        root = opened.root_file
     if as_json:
         print_json(
             [
@@ -61,7 +58,7 @@ def init(
             (safe.role, f"{safe.threshold} of {len(safe.files)}", safe.safe, "\n".join(safe.files)) for safe in safes
         ]
         print_table(("ROLE", "MUST SIGN", "BELONGS TO", f"FILES IN {station}/keys"), rows)
-    say(f"give {station / ROOT_FILE} to every box: appliance provision --root {ROOT_FILE} ...")
+    say(f"give {root} to every box: appliance provision --root {root.name} ...")
     say("copy the station's directory to a second place now, then move the key files into their safes")
     say("next: appliance publish delegate --publisher NAME")
 
@@ -139,6 +136,8 @@ def renew(
     station: StationOption = DEFAULT_STATION,
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Sign a role's content again, so that it holds longer."""
     from appliance.bundle.moments import moment_text  # noqa: PLC0415
@@ -146,7 +145,15 @@ def renew(
 
     with opened_station(station, keys, passphrase_file) as opened:
         metadata = sign_again(opened, role)
-    say(f"'{role}' is version {metadata.signed.version} and holds until {moment_text(metadata.signed.expires)}")
+    facts = {
+        "role": role,
+        "version": metadata.signed.version,
+        "expires": moment_text(metadata.signed.expires),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(list(facts.items()))
 
 
 @app.command()
@@ -187,6 +194,8 @@ def thin(
     ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the thin bundle goes.")],
     station: StationOption = DEFAULT_STATION,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a bundle without what a box has already."""
     from appliance.bundle.inventory import Inventory  # noqa: PLC0415
@@ -197,4 +206,7 @@ def thin(
     with opened_station(station, None, None) as opened, progress() as advance:
         first_root = opened.store.path("root", 1).read_bytes()
         path, saved = write_thin(check_bundle(bundle, first_root, opened.now(), advance), there, to)
-    say(f"{path} leaves out {format_size(saved)} that {there.serial} has")
+    if as_json:
+        print_json({"bundle": str(path), "serial": there.serial, "left_out_bytes": saved})
+    else:
+        print_facts([("bundle", path), ("leaves out", f"{format_size(saved)} that {there.serial} has")])

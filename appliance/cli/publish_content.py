@@ -8,12 +8,13 @@ import typer
 
 from appliance.cli.exit_codes import WrongUsage
 from appliance.cli.options import JsonOption
-from appliance.cli.output import format_size, print_facts, print_json, progress, say
+from appliance.cli.output import format_size, print_facts, print_json, say
 from appliance.cli.publish_options import (
     DEFAULT_STATION,
     KeysOption,
     PassphraseOption,
     StationOption,
+    late_progress,
     opened_station,
 )
 
@@ -34,7 +35,7 @@ def add_model(
     """Copy a package into the station and sign every version of it."""
     from appliance.publish.items import add_model as sign  # noqa: PLC0415  (heavy: not for --help)
 
-    with opened_station(station, keys, passphrase_file) as opened, progress() as advance:
+    with opened_station(station, keys, passphrase_file) as opened, late_progress() as advance:
         added = sign(opened, package, publisher, advance)
     _show_added(added, as_json=as_json)
 
@@ -90,21 +91,26 @@ def cut(
 ) -> None:
     """Sign a ticket and write its bundle: everything that the boxes named need, and nothing else."""
     from appliance.bundle.ticket import Devices, Requirements  # noqa: PLC0415
-    from appliance.publish.cutting import CutRequest  # noqa: PLC0415
+    from appliance.publish.cutting import CutRequest, first_problem  # noqa: PLC0415
     from appliance.publish.cutting import cut as cut_bundle  # noqa: PLC0415
 
     if bool(device or group) == all_devices:
         raise WrongUsage("for which boxes? expected --device or --group, or else --all-devices")
+    try:
+        devices = Devices(serials=tuple(device or ()), groups=tuple(group or ()), all=all_devices)
+        requires = Requirements(software=requires_software, gpu=requires_gpu, free_bytes=requires_free_bytes)
+    except ValueError as error:
+        raise WrongUsage(f"not for a ticket: {first_problem(error)}") from error
     request = CutRequest(
-        devices=Devices(serials=tuple(device or ()), groups=tuple(group or ()), all=all_devices),
+        devices=devices,
         install_by=_end_of_day(install_by) if install_by else None,
         items=item or (),
         hardware=hardware or (),
-        requires=Requirements(software=requires_software, gpu=requires_gpu, free_bytes=requires_free_bytes),
+        requires=requires,
         allow_from=allow_from,
         notes=notes,
     )
-    with opened_station(station, keys, passphrase_file) as opened, progress() as advance:
+    with opened_station(station, keys, passphrase_file) as opened, late_progress() as advance:
         done = cut_bundle(opened, request, to, advance, replace=replace)
     if as_json:
         print_json(

@@ -1,13 +1,15 @@
 """Writing a bundle where it is to lie: whole or not at all, every file on the disk before it gets its name.
 
-Works on FAT: no links, no permissions, no names that differ only in case.
+Until then it lies under a name with a dot in front, which boxes do not look at. Works on FAT: no links, no
+permissions, no names that differ only in case.
 """
 
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from appliance.model.identity import Digest, digest_hex
 from appliance.publish.station import Station
 from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory
 
+_PARTIAL, _OLD = f".{BUNDLE_DIRECTORY}.partial", f".{BUNDLE_DIRECTORY}.old"
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -36,7 +40,7 @@ class BundleContent:
     metadata: Mapping[str, Path]
     targets: Mapping[str, str]
     items: Sequence[ModelItem]
-    hint: bytes
+    hint: Mapping[str, object]
 
     @property
     def blobs(self) -> dict[Digest, int]:
@@ -51,23 +55,48 @@ class BundleContent:
         return sum(self.blobs.values())
 
 
-def write_bundle(station: Station, content: BundleContent, to: Path, progress: Progress, *, replace: bool) -> Path:
-    """Write `<to>/APPLIANCE-UPDATE`. Raises AlreadyExists, InvalidInput, Failed."""
+def require_place(to: Path, *, replace: bool) -> Path:
+    """Return where a bundle below `to` will lie. Raises InvalidInput, AlreadyExists.
+
+    A bundle that was moved aside for another one, which then did not arrive, gets its name back.
+    """
     if not to.is_dir():
         raise InvalidInput(f"{to} is not a directory", hint="name the directory where the stick is mounted")
-    target, partial = to / BUNDLE_DIRECTORY, to / f"{BUNDLE_DIRECTORY}.partial"
+    target, old = to / BUNDLE_DIRECTORY, to / _OLD
+    with disk_errors(f"looking at {to}"):
+        if old.exists() and not target.exists():
+            old.rename(target)
+            fsync_directory(to)
     if target.exists() and not replace:
         raise AlreadyExists(f"{target} is there already", hint="take another stick, or: --replace")
+    return target
+
+
+@contextmanager
+def written_bundle(to: Path, *, replace: bool) -> Iterator[Path]:
+    """Lend an empty directory; what is in it at the end, each file on the disk, becomes the bundle below `to`.
+
+    Raises InvalidInput, AlreadyExists, Failed.
+    """
+    target, partial = require_place(to, replace=replace), to / _PARTIAL
     with disk_errors(f"writing {target}"):
-        shutil.rmtree(partial, ignore_errors=True)
+        for left_over in (partial, to / _OLD):
+            shutil.rmtree(left_over, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        _sync_tree(partial)
+        _put_in_place(partial, target)
+
+
+def write_bundle(station: Station, content: BundleContent, to: Path, progress: Progress, *, replace: bool) -> Path:
+    """Write `<to>/APPLIANCE-UPDATE`. Raises AlreadyExists, InvalidInput, Failed."""
+    with written_bundle(to, replace=replace) as partial:
         _require_room(content, to)
         for directory in (METADATA_DIRECTORY, TARGETS_DIRECTORY, BLOBS_DIRECTORY):
             (partial / directory).mkdir(parents=True)
         _write_small(station, content, partial)
         _write_blobs(station, content, partial, progress)
-        sync_tree(partial)
-        put_in_place(partial, target)
-    return target
+    return to / BUNDLE_DIRECTORY
 
 
 def _require_room(content: BundleContent, to: Path) -> None:
@@ -87,7 +116,7 @@ def _write_small(station: Station, content: BundleContent, partial: Path) -> Non
         _write(place, (station.targets / hashed_target(path, hex_digits)).read_bytes())
     _write(partial / OCI_DIRECTORY / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     _write(partial / OCI_DIRECTORY / "index.json", _index(content.items))
-    _write(partial / HINT_FILE, content.hint)
+    write_hint(partial, content.hint)
 
 
 def _index(items: Sequence[ModelItem]) -> bytes:
@@ -125,16 +154,20 @@ def _write(path: Path, data: bytes) -> None:
     copy_hashed(io.BytesIO(data), path, mode=None)
 
 
-def sync_tree(partial: Path) -> None:
+def write_hint(partial: Path, hint: Mapping[str, object]) -> None:
+    """Write what a bundle says of itself without a signature."""
+    _write(partial / HINT_FILE, json.dumps(hint, indent=2).encode() + b"\n")
+
+
+def _sync_tree(partial: Path) -> None:
     """Make every name in a directory durable."""
     for directory, _, _ in os.walk(partial):
         fsync_directory(Path(directory))
 
 
-def put_in_place(partial: Path, target: Path) -> None:
+def _put_in_place(partial: Path, target: Path) -> None:
     """Give a whole bundle its name, in the place of one that may be there."""
-    old = target.with_name(f"{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = target.with_name(_OLD)
     if target.exists():
         target.rename(old)
     partial.rename(target)

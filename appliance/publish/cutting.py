@@ -4,13 +4,13 @@ Order: the ticket's number is given away, the content is signed, snapshot and ti
 anything copied. Whatever was killed before left numbers unused, never two contents under one number.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
 
 from appliance.bundle.layout import (
@@ -19,12 +19,13 @@ from appliance.bundle.layout import (
     PRODUCT,
     TICKET_TARGET,
     TICKETS_ROLE,
+    parse_label,
 )
 from appliance.bundle.model_item import ModelItem
 from appliance.bundle.moments import moment_text
 from appliance.bundle.ticket import Devices, Requirements, Ticket, TicketItem
 from appliance.errors import InvalidInput, NotFound
-from appliance.publish.bundle_writer import BundleContent, Progress, write_bundle
+from appliance.publish.bundle_writer import BundleContent, Progress, require_place, write_bundle
 from appliance.publish.signed_targets import add_target, read_target
 from appliance.publish.station import Station
 
@@ -57,16 +58,20 @@ class Cut:
 
 def cut(station: Station, request: CutRequest, to: Path, progress: Progress, *, replace: bool = False) -> Cut:
     """Sign a ticket and write its bundle below `to`. Raises InvalidInput, NotFound, AlreadyExists, Failed."""
+    require_place(to, replace=replace)
     chosen = _chosen(station, request.items)
     install_by = request.install_by or station.now() + timedelta(days=DEFAULT_DAYS)
     if install_by <= station.now():
         raise InvalidInput(f"install-by {moment_text(install_by)} has passed", hint="name a later day: --install-by")
+    draft = _draft(station, request, chosen, install_by)
+    station.show_root()
     station.signing.refresh_stale()
-    ticket = _ticket(station, request, chosen, install_by)
+    _require_long_enough(station, install_by)
     tickets: Targets = station.store.latest(TICKETS_ROLE).signed
+    number = station.take_number(above=_last_number(station, tickets))
+    ticket = draft.model_copy(update={"seq": number, "id": request.ticket_id or f"t{number}"})
     tickets.targets.clear()  # a bundle carries one ticket
     add_target(station, tickets, TICKET_TARGET, ticket.to_bytes())
-    _require_long_enough(station, install_by)
     station.signing.sign(TICKETS_ROLE, tickets, max(station.signing.expiry(TICKETS_ROLE), install_by))
     _sign_snapshot(station, install_by)
     content = _content(station, ticket, chosen)
@@ -112,23 +117,45 @@ def _number(name: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _ticket(
-    station: Station, request: CutRequest, chosen: dict[str, tuple[str, str]], install_by: datetime
-) -> Ticket:
-    number = station.take_number()
-    return Ticket(
-        id=request.ticket_id or f"t{number}",
-        product=PRODUCT,
-        seq=number,
-        issued=moment_text(station.now()),
-        install_by=moment_text(install_by),
-        devices=request.devices,
-        hardware=tuple(request.hardware),
-        requires=request.requires,
-        items=tuple(TicketItem(path=path, sha256=sha256, kind=_kind(path)) for path, (_, sha256) in chosen.items()),
-        allow_from=request.allow_from,
-        notes=request.notes,
-    )
+def _draft(station: Station, request: CutRequest, chosen: dict[str, tuple[str, str]], install_by: datetime) -> Ticket:
+    """Make a ticket that has no number yet. Raises InvalidInput."""
+    for group in request.devices.groups:
+        parse_label(group, "group")
+    try:
+        draft = Ticket(
+            id=request.ticket_id or "t1",
+            product=PRODUCT,
+            seq=1,
+            issued=moment_text(station.now()),
+            install_by=moment_text(install_by),
+            devices=request.devices,
+            hardware=tuple(request.hardware),
+            requires=request.requires,
+            items=tuple(
+                TicketItem(path=path, sha256=sha256, kind=_kind(path)) for path, (_, sha256) in chosen.items()
+            ),
+            allow_from=request.allow_from,
+            notes=request.notes,
+        )
+        draft.to_bytes()
+    except ValueError as error:
+        raise InvalidInput(f"the ticket cannot be written: {first_problem(error)}") from error
+    return draft
+
+
+def first_problem(error: ValueError) -> str:
+    """Say what is wrong with a document's first wrong field."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _last_number(station: Station, tickets: Targets) -> int:
+    """Return the number of the last ticket that was signed, 0 if none was."""
+    if TICKET_TARGET not in tickets.targets:
+        return 0
+    return Ticket.parse(read_target(station, TICKET_TARGET, tickets)).seq
 
 
 def _kind(path: str) -> Any:
@@ -168,18 +195,17 @@ def _content(station: Station, ticket: Ticket, chosen: dict[str, tuple[str, str]
         path = station.store.path(role, station.store.versions(role)[-1])
         metadata[path.name] = path
     metadata["timestamp.json"] = station.store.path("timestamp", station.store.versions("timestamp")[-1])
+    signed: dict[str, Targets] = {role: station.store.latest(role).signed for role in roles}
     items = [
-        ModelItem.parse(read_target(station, path, station.store.latest(role).signed))
+        ModelItem.parse(read_target(station, path, signed[role]))
         for path, (role, _) in chosen.items()
         if role.startswith(MODELS_ROLE_PREFIX)
     ]
     wanted = {path: role for path, (role, _) in chosen.items()} | {TICKET_TARGET: TICKETS_ROLE}
-    wanted |= dict.fromkeys(station.store.latest("targets").signed.targets, "targets")
-    targets = {
-        path: station.store.latest(role).signed.targets[path].hashes["sha256"] for path, role in wanted.items()
-    }
+    wanted |= dict.fromkeys(signed["targets"].targets, "targets")
+    targets = {path: signed[role].targets[path].hashes["sha256"] for path, role in wanted.items()}
     hint = {"product": PRODUCT, "layout": LAYOUT_VERSION, "tickets": [ticket.id]}
-    return BundleContent(metadata, targets, items, json.dumps(hint, indent=2).encode() + b"\n")
+    return BundleContent(metadata, targets, items, hint)
 
 
 def renew(station: Station, role: str) -> "Metadata[Any]":

@@ -1,5 +1,6 @@
 """What a station can put into bundles: models by publishers, settings by sites."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from tuf.api.metadata import Targets
 
 from appliance.bundle.layout import (
     LARGEST_PART_BYTES,
+    MOST_DELEGATIONS,
     config_paths,
     config_role,
     config_target,
@@ -15,8 +17,8 @@ from appliance.bundle.layout import (
     models_role,
 )
 from appliance.bundle.model_item import ItemFile, ModelItem
-from appliance.errors import AlreadyExists
-from appliance.model.identity import ModelVersion
+from appliance.errors import AlreadyExists, InvalidInput
+from appliance.model.identity import ModelName, ModelVersion
 from appliance.publish.ceremony import delegate
 from appliance.publish.part_writer import write_parts
 from appliance.publish.signed_targets import add_target
@@ -45,14 +47,15 @@ def add_model(
     role = models_role(publisher)
     targets: Targets = station.store.latest(role).signed
     package = read_package(directory)
+    _require_name_for_sticks(package.name, targets)
+    station.signing.unlock(role)
     files = _stored(station, package, progress, part_bytes)
     added = []
     for version in package.versions:
         item = _item(package, version, files)
         path = model_target(publisher, item.name, item.version)
-        if path in targets.targets and add_target(station, Targets(), path, item.to_bytes()) != targets.targets[
-            path
-        ].hashes.get("sha256"):
+        signed = targets.targets.get(path)
+        if signed is not None and signed.hashes.get("sha256") != hashlib.sha256(item.to_bytes()).hexdigest():
             raise AlreadyExists(
                 f"'{item.name}' version {item.version} was signed with other content",
                 hint="a version never changes: give the new content a new version number",
@@ -82,10 +85,22 @@ def _add_role(station: Station, role: str, paths: str) -> str:
     assert targets.delegations is not None
     assert targets.delegations.roles is not None
     if role not in targets.delegations.roles:  # or it was killed between the two
+        if len(targets.delegations.roles) >= MOST_DELEGATIONS:
+            raise InvalidInput(f"there are {MOST_DELEGATIONS} roles, the most that a box accepts")
         delegate(station, targets, role, [paths])
         station.signing.sign("targets", targets)
     station.signing.sign(role, Targets())
     return role
+
+
+def _require_name_for_sticks(name: ModelName, targets: Targets) -> None:
+    """Refuse what FAT, the file system of most sticks, cannot tell apart or keep."""
+    if name.endswith("."):
+        raise InvalidInput(f"'{name}' ends with a dot, which a stick does not keep", hint="rename the model")
+    for path in targets.targets:
+        other = path.split("/")[2]
+        if other != name and other.casefold() == name.casefold():
+            raise InvalidInput(f"'{name}' and '{other}' are one name on a stick", hint="rename the model")
 
 
 def _stored(station: Station, package: Package, progress: Progress, part_bytes: int) -> dict[str, ItemFile]:
@@ -129,7 +144,4 @@ def _item(package: Package, version: ModelVersion, files: Mapping[str, ItemFile]
 def _store_manifest(station: Station, item: ModelItem) -> None:
     """Keep the OCI manifest and its config as blobs too: that is where oras and skopeo look."""
     for data in (item.to_bytes(), item.config_bytes()):
-        with station.staging.workspace() as workspace:
-            path = workspace / "document"
-            path.write_bytes(data)
-            station.blobs.add_file(path)
+        station.blobs.put(data)

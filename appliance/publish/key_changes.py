@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Key, Root, Targets
 
-from appliance.errors import InvalidInput, NotFound
+from appliance.errors import AlreadyExists, InvalidInput, NotFound
 from appliance.publish.role_rules import TOP_LEVEL, rule_of
 from appliance.publish.signing import keys_of
 from appliance.publish.station import Station
@@ -73,10 +73,13 @@ def _change(station: Station, role: str, *, revoke: str, add: bool, token: Token
             added = station.ring.make(name)
         else:
             added = station.ring.take_token(name, token.module, token.label, token.number)
+        if added in keys:
+            raise AlreadyExists(f"'{role}' has this key already", hint="see its keys: appliance publish show")
         delegator.add_key(added, role)
     if revoke:
         delegator.revoke_key(revoke, role)
     station.signing.sign("root" if isinstance(delegator, Root) else "targets", delegator)
+    station.show_root()
     return KeyChange(role, added.keyid if added else "", revoke, tuple(station.signing.refresh_stale()))
 
 
@@ -93,11 +96,13 @@ def _one_key(station: Station, role: str, beginning: str) -> str:
     found = [key.keyid for key in keys if key.keyid.startswith(beginning)]
     if len(found) != 1 or not beginning:
         known = ", ".join(key.keyid[:16] for key in keys)
-        raise NotFound(f"'{role}' has {len(found) or 'no'} key that begins with '{beginning}', but: {known}")
+        raise NotFound(
+            f"'{role}' has {len(found) or 'no'} key that begins with '{beginning}', but: {known}",
+            hint="see the keys of every role: appliance publish show",
+        )
     return found[0]
 
 
 def _next_number(station: Station, role: str, keys: int) -> int:
     """Number key files on, so that a new one is not taken for an old one."""
-    numbers = [path.name.removeprefix(f"{role}-").partition("-")[0] for path in station.ring.files(role)]
-    return max([keys, *(int(number) for number in numbers if number.isdigit())]) + 1
+    return max([keys, *station.ring.numbers(role)]) + 1

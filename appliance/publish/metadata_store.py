@@ -33,6 +33,8 @@ class MetadataStore:
 
     def roles(self) -> list[str]:
         """Return every role that has metadata."""
+        if not self.directory.is_dir():
+            return []
         found = (_FILE.fullmatch(path.name) for path in self.directory.iterdir())
         return sorted({match[2] for match in found if match})
 

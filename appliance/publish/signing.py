@@ -4,9 +4,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from tuf.api.exceptions import RepositoryError
+from securesystemslib.signer import Signer
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Key, Metadata, Role, Root, Targets
 
+from appliance.errors import Failed
 from appliance.publish.key_ring import KeyRing
 from appliance.publish.metadata_store import MetadataStore
 from appliance.publish.role_rules import TOP_LEVEL, rule_of
@@ -32,9 +34,14 @@ class Signing:
         for delegator in self._delegators(role, signed):
             keys, threshold = keys_of(delegator, role)
             for signer in self._ring.signers(role, keys, threshold):
-                metadata.sign(signer, append=True)
+                _sign(metadata, signer, role)
         self.store.put(role, metadata)
         return metadata
+
+    def unlock(self, role: str) -> None:
+        """Ask for what signing a role takes now, before anything long begins. Raises as `sign` does."""
+        keys, threshold = keys_of(self.delegator(role), role)
+        self._ring.signers(role, keys, threshold)
 
     def refresh_stale(self) -> list[str]:
         """Sign again what its own keys no longer vouch for: they changed, or a command was killed in between."""
@@ -76,6 +83,17 @@ class Signing:
         except RepositoryError:
             return False
         return True
+
+
+def _sign(metadata: "Metadata[Any]", signer: Signer, role: str) -> None:
+    try:
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:  # only a token can fail: wrong PIN, pulled out
+        reason = error.__cause__ or error
+        raise Failed(
+            f"'{role}' could not be signed: {reason or type(reason).__name__}",
+            hint="is the token plugged in, and its PIN right? A token locks itself after a few wrong ones",
+        ) from error
 
 
 def keys_of(delegator: Root | Targets, role: str) -> tuple[list[Key], int]:

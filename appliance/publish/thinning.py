@@ -1,16 +1,13 @@
 """A bundle without what a box has already: smaller, and only for boxes that have the rest."""
 
-import json
-import shutil
 from pathlib import Path
 
 from appliance.bundle.inventory import Inventory
 from appliance.bundle.layout import BLOBS_DIRECTORY, BUNDLE_DIRECTORY, HINT_FILE
-from appliance.errors import AlreadyExists, InvalidInput
 from appliance.model.identity import digest_hex
-from appliance.publish.bundle_check import CheckedBundle
-from appliance.publish.bundle_writer import put_in_place, sync_tree
-from appliance.registry.durable import copy_hashed, disk_errors
+from appliance.publish.bundle_check import CheckedBundle, read_hint
+from appliance.publish.bundle_writer import write_hint, written_bundle
+from appliance.registry.durable import copy_hashed
 
 
 def write_thin(bundle: CheckedBundle, inventory: Inventory, to: Path) -> tuple[Path, int]:
@@ -18,11 +15,6 @@ def write_thin(bundle: CheckedBundle, inventory: Inventory, to: Path) -> tuple[P
 
     Returns its path and how many bytes it leaves out. Raises InvalidInput, AlreadyExists, Failed.
     """
-    target, partial = to / BUNDLE_DIRECTORY, to / f"{BUNDLE_DIRECTORY}.partial"
-    if not to.is_dir():
-        raise InvalidInput(f"{to} is not a directory", hint="name the directory where the stick is mounted")
-    if target.exists():
-        raise AlreadyExists(f"{target} is there already", hint="name another directory")
     there, saved = set(inventory.files), {}
     for item in bundle.items:
         for file in item.files.values():
@@ -36,14 +28,10 @@ def write_thin(bundle: CheckedBundle, inventory: Inventory, to: Path) -> tuple[P
         for part in file.parts
     }
     left_out = {name: size for name, size in saved.items() if name not in needed}
-    with disk_errors(f"writing {target}"):
-        shutil.rmtree(partial, ignore_errors=True)
+    with written_bundle(to, replace=False) as partial:
         _copy(bundle.directory, partial, set(left_out))
-        hint = json.loads((bundle.directory / HINT_FILE).read_bytes()) | {"thin": True}
-        (partial / HINT_FILE).write_bytes(json.dumps(hint, indent=2).encode() + b"\n")
-        sync_tree(partial)
-        put_in_place(partial, target)
-    return target, sum(left_out.values())
+        write_hint(partial, read_hint(bundle.directory) | {"thin": True})
+    return to / BUNDLE_DIRECTORY, sum(left_out.values())
 
 
 def _copy(source: Path, partial: Path, left_out: set[str]) -> None:
@@ -51,7 +39,9 @@ def _copy(source: Path, partial: Path, left_out: set[str]) -> None:
         relative = path.relative_to(source)
         if path.is_dir():
             (partial / relative).mkdir(parents=True, exist_ok=True)
-        elif relative.parent.as_posix() != BLOBS_DIRECTORY or path.name not in left_out:
+        elif relative.as_posix() != HINT_FILE and (
+            relative.parent.as_posix() != BLOBS_DIRECTORY or path.name not in left_out
+        ):
             (partial / relative).parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as stream:
                 copy_hashed(stream, partial / relative, mode=None)

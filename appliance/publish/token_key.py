@@ -4,6 +4,7 @@ ECDSA on P-256 or P-384, made with the token's own tools. The file `<role>-<n>-<
 the token and the path of the token's library, and no secret; the PIN is asked for as a passphrase is.
 """
 
+import importlib
 import io
 import os
 from collections.abc import Callable
@@ -21,11 +22,12 @@ _MODULE = "PYKCS11LIB"  # the variable in which securesystemslib looks for the l
 
 
 class TokenKey(SignedDocument):
-    """Where a key is. address: `hsm:<number>?label=<token>`; module: the token's PKCS#11 library."""
+    """Where a key is. address: `hsm:<number>?label=<token>`, label: of the token; module: its PKCS#11 library."""
 
     title: ClassVar[str] = "the token's file"
 
     address: str
+    label: str
     module: str
 
     @classmethod
@@ -41,7 +43,15 @@ class TokenKey(SignedDocument):
                 f"key {number} of the token '{label}' cannot be read: {error or type(error).__name__}",
                 hint="list what it holds: pkcs11-tool --list-objects --module LIBRARY",
             ) from error
-        return cls(address=address, module=str(module.absolute())), key
+        return cls(address=address, label=label, module=str(module.absolute())), key
+
+    def is_plugged_in(self) -> bool:
+        """Whether the token answers. Whatever keeps it from that, other keys may do."""
+        try:
+            importlib.import_module("pkcs11").lib(self.module).get_token(token_label=self.label)
+        except Exception:  # noqa: BLE001  (python-pkcs11 raises its own kinds, and the token's)
+            return False
+        return True
 
     def signer(self, key: Key, pin: Callable[[str], str]) -> Signer:
         """Return what signs with it; the token must be plugged in when it does."""

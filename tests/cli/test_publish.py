@@ -78,7 +78,9 @@ def test_keys_come_and_go(station: Type) -> None:
 
 @pytest.mark.slow
 def test_a_role_is_renewed(station: Type) -> None:
-    assert "version 2 and holds until" in station("renew", "software").story
+    renewed = station("renew", "software", "--json").json
+    assert (renewed["role"], renewed["version"]) == ("software", 2)
+    assert renewed["expires"] == shown(station)["roles"]["software"]["expires"]
 
 
 def test_for_which_boxes_has_to_be_said(station: Type, tmp_path: Path) -> None:

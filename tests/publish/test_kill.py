@@ -104,7 +104,7 @@ def assert_one_meaning(places: list[Path], what: str) -> None:
     seen: dict[str, bytes] = {}
     for place in places:
         for path in place.rglob("*.json"):
-            if "metadata" not in path.parts or any(part.endswith(".partial") for part in path.parts):
+            if "metadata" not in path.parts or any(part.startswith(".") for part in path.parts):
                 continue
             name = path.name if path.name != "timestamp.json" else f"{version_of(path)}.timestamp.json"
             assert seen.setdefault(name, path.read_bytes()) == path.read_bytes(), f"{what}: {name}"

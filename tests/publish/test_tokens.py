@@ -4,14 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import NotFound
+from appliance.errors import AlreadyExists, Failed, NotFound
 from appliance.publish.key_changes import TokenAddress, add_key, revoke_key, role_keys
 from appliance.publish.station import Station
+from appliance.publish.token_key import TokenKey
 from tests.updates.boxes import PASSPHRASE, Publisher, SealedBox
 
 PIN = "123456"
@@ -43,12 +44,9 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenAddr
     os.environ.pop("PYKCS11LIB", None)
 
 
-def opened(publisher: Publisher):
-    """The token's PIN is asked for by its name or its file; all other secrets are passphrases."""
+def opened(publisher: Publisher, pin: str = PIN, keys: Sequence[Path] = ()):
     return Station.opened(
-        publisher.directory / "station",
-        lambda name: PIN.encode() if "token" in name else PASSPHRASE,
-        kdf_rounds=1,
+        publisher.directory / "station", lambda _: PASSPHRASE, pin=lambda _: pin.encode(), keys=keys, kdf_rounds=1
     )
 
 
@@ -58,7 +56,7 @@ def test_a_token_and_one_file_are_two_who_sign_a_new_root(
 ) -> None:
     with opened(publisher) as station:
         added = add_key(station, "root", token)
-        files = [path.suffix for path in station.ring.files("root")]
+        files = [path.suffix for path in (station.directory / "keys").glob("root-*")]
         for key_id in role_keys(station)["root"][0][:2]:
             revoke_key(station, "root", key_id)
         keys, threshold = role_keys(station)["root"]
@@ -81,3 +79,68 @@ def test_a_token_that_is_not_there_is_said(publisher: Publisher, token: TokenAdd
             add_key(station, "root", TokenAddress(token.module, "other", 7))
         with pytest.raises(NotFound, match="is not there"):
             add_key(station, "root", TokenAddress(token.module.with_name("none.so"), "owner", 7))
+
+
+@pytest.mark.slow
+def test_other_keys_sign_where_the_token_is_not_plugged_in(publisher: Publisher, token: TokenAddress) -> None:
+    with opened(publisher) as station:
+        add_key(station, "root", token)
+        revoke_key(station, "root", role_keys(station)["root"][0][0])
+    unplug(publisher)
+    with opened(publisher) as station:
+        assert add_key(station, "root").added
+        for file in (station.directory / "keys").glob("root-[35]-*.key"):
+            file.unlink()
+    with opened(publisher) as station:  # noqa: SIM117
+        with pytest.raises(NotFound, match="2 keys must sign 'root', 1 were found") as caught:
+            add_key(station, "root")
+    assert "plug in the token" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_wrong_pin_signs_nothing(publisher: Publisher, token: TokenAddress) -> None:
+    with opened(publisher) as station:
+        add_key(station, "root", token)
+        for key_id in role_keys(station)["root"][0][:2]:
+            revoke_key(station, "root", key_id)
+        before = station.store.versions("root")
+    with opened(publisher, pin="654321") as station:
+        with pytest.raises(Failed, match="'root' could not be signed") as caught:
+            add_key(station, "root")
+        assert station.store.versions("root") == before
+    assert "PIN" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_stick_with_keys_cannot_choose_the_library_that_is_loaded(
+    publisher: Publisher, token: TokenAddress, tmp_path: Path
+) -> None:
+    with opened(publisher) as station:
+        add_key(station, "root", token)
+        for key_id in role_keys(station)["root"][0][:2]:
+            revoke_key(station, "root", key_id)
+        (file,) = (station.directory / "keys").glob("*.token")
+    (tmp_path / "safe").mkdir()
+    file.rename(tmp_path / "safe" / file.name)
+
+    with opened(publisher, keys=[tmp_path / "safe"]) as station:  # noqa: SIM117
+        with pytest.raises(NotFound, match="2 keys must sign 'root', 1 were found"):
+            add_key(station, "root")
+
+
+@pytest.mark.slow
+def test_the_same_key_of_a_token_is_not_added_twice(publisher: Publisher, token: TokenAddress) -> None:
+    with opened(publisher) as station:
+        add_key(station, "root", token)
+        before = station.store.versions("root")
+        with pytest.raises(AlreadyExists, match="has this key already"):
+            add_key(station, "root", token)
+        assert station.store.versions("root") == before
+
+
+def unplug(publisher: Publisher) -> None:
+    """Let the station's file name a token that is not there, as after pulling it out."""
+    (file,) = (publisher.directory / "station" / "keys").glob("*.token")
+    found = TokenKey.parse(file.read_bytes())
+    elsewhere = found.model_copy(update={"label": "gone", "address": found.address.replace("owner", "gone")})
+    file.write_bytes(elsewhere.to_bytes())
