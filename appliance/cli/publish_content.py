@@ -17,6 +17,7 @@ from appliance.cli.publish_options import (
     late_progress,
     opened_station,
 )
+from appliance.errors import InvalidInput
 
 models = typer.Typer(help="Sign models.", no_args_is_help=True, rich_markup_mode=None)
 configurations = typer.Typer(help="Sign settings for sites.", no_args_is_help=True, rich_markup_mode=None)
@@ -99,6 +100,8 @@ def cut(
     try:
         devices = Devices(serials=tuple(device or ()), groups=tuple(group or ()), all=all_devices)
         requires = Requirements(software=requires_software, gpu=requires_gpu, free_bytes=requires_free_bytes)
+    except InvalidInput as error:
+        raise WrongUsage(error.message) from error
     except ValueError as error:
         raise WrongUsage(f"not for a ticket: {first_problem(error)}") from error
     request = CutRequest(

@@ -27,15 +27,18 @@ def prepared(request: dict[str, Any]) -> Callable[[], object]:
         case "cut":
             place = Path(request["place"])
             return lambda: perform_cut(publisher, place)
+        case "replace":
+            place = Path(request["place"])
+            return lambda: perform_cut(publisher, place, replace=True)
         case "rotate":
             return lambda: perform_rotation(publisher)
         case other:
             raise AssertionError(other)
 
 
-def perform_cut(publisher: Publisher, place: Path) -> None:
+def perform_cut(publisher: Publisher, place: Path, *, replace: bool = False) -> None:
     with publisher.opened() as station:
-        cut(station, CutRequest(Devices(all=True)), place, silent)
+        cut(station, CutRequest(Devices(all=True)), place, silent, replace=replace)
 
 
 def perform_rotation(publisher: Publisher) -> None:

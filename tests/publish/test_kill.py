@@ -16,6 +16,7 @@ from appliance.bundle.policy import Policy
 from appliance.bundle.ticket import Devices
 from appliance.errors import AlreadyExists
 from appliance.publish.bundle_check import check_bundle
+from appliance.publish.bundle_writer import require_place
 from appliance.publish.ceremony import hold_ceremony
 from appliance.publish.cutting import CutRequest
 from appliance.publish.items import add_publisher
@@ -57,6 +58,7 @@ def driver() -> Iterator[Driver]:
         ("cut", 13),
         ("rotate", 7),
         pytest.param("cut", 1, marks=pytest.mark.slow),
+        pytest.param("replace", 3, marks=pytest.mark.slow),
         pytest.param("rotate", 1, marks=pytest.mark.slow),
         pytest.param("add", 1, marks=pytest.mark.slow),
         pytest.param("ceremony", 5, marks=pytest.mark.slow),
@@ -71,20 +73,28 @@ def test_a_command_that_is_killed_anywhere_leaves_one_meaning_to_each_version(
         template.mkdir()
     else:
         shutil.copytree(publisher.directory, template)
-    operations = driver.perform(operation, copy(template, tmp_path), place=stick(tmp_path, "whole"))
+    before = bundle_before(Publisher(template)) if operation == "replace" else None
+    operations = driver.perform(operation, copy(template, tmp_path), place=stick(tmp_path, "whole", before))
     assert operations != "killed"
     assert len(operations) > 20
 
     for at in range(1, len(operations) + 1, stride):
         place = f"killed before operation {at}: {operations[at - 1]}"
         owner = Publisher(copy(template, tmp_path))
-        killed = stick(tmp_path, "killed")
+        killed = stick(tmp_path, "killed", before)
         assert driver.perform(operation, owner.directory, at, killed) == "killed", place
+        if before is not None:
+            assert require_place(killed, replace=True).is_dir(), place
+            check_bundle(killed, owner.root, datetime.now(UTC), silent)
         again(owner, operation)
         next_one = owner.cut("next", ALL)
+        station = owner.directory / "station"
+        with owner.opened() as opened:
+            newest = opened.store.path("root", opened.store.versions("root")[-1])
+        assert (station / "root.json").read_bytes() == newest.read_bytes(), place
         checked = check_bundle(next_one, owner.root, datetime.now(UTC), silent)
         assert checked.ticket.seq >= 1, place
-        assert_one_meaning([owner.directory / "station" / "metadata", killed, next_one], place)
+        assert_one_meaning([station / "metadata", killed, next_one], place)
 
 
 def again(owner: Publisher, operation: str) -> None:
@@ -121,8 +131,17 @@ def copy(template: Path, tmp_path: Path) -> Path:
     return target
 
 
-def stick(tmp_path: Path, name: str) -> Path:
+def bundle_before(owner: Publisher) -> Path:
+    """Cut the bundle that lies on every stick."""
+    return owner.cut("before", ALL)
+
+
+def stick(tmp_path: Path, name: str, before: Path | None = None) -> Path:
+    """An empty stick, or one on which that bundle lies already."""
     place = tmp_path / name
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    if before is None:
+        place.mkdir()
+    else:
+        shutil.copytree(before, place)
     return place
