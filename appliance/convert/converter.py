@@ -36,7 +36,7 @@ from appliance.convert.validation.reading import Reading
 from appliance.convert.validation.tolerance_check import refuse_outside
 from appliance.convert.validation.tolerances import tolerance
 from appliance.convert.validation.validation import ReferenceRuns, require_meaningful, validate
-from appliance.registry.durable import hash_file
+from appliance.durable import hash_file
 
 Advance = Callable[[str, int, int], None]
 Tell = Callable[[str], None]

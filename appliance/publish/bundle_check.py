@@ -20,10 +20,10 @@ from appliance.bundle.layout import (
 )
 from appliance.bundle.model_item import ModelItem, Part
 from appliance.bundle.ticket import Ticket
+from appliance.durable import disk_errors, hash_file
 from appliance.errors import InvalidInput, NotFound
 from appliance.model.identity import digest_hex
 from appliance.publish.bundle_metadata import CUT_AGAIN, BundleMetadata
-from appliance.registry.durable import disk_errors, hash_file
 from appliance.settings import check_site_settings
 
 Progress = Callable[[str, int, int], None]

@@ -23,10 +23,10 @@ from appliance.bundle.layout import (
     hashed_target,
 )
 from appliance.bundle.model_item import MANIFEST_TYPE, ModelItem, digest_of_bytes
+from appliance.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.errors import AlreadyExists, Failed, InvalidInput
 from appliance.model.identity import Digest, digest_hex
 from appliance.publish.station import Station
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory
 
 _PARTIAL, _OLD = f".{BUNDLE_DIRECTORY}.partial", f".{BUNDLE_DIRECTORY}.old"
 

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
+from appliance.durable import disk_errors, fsync_directory, make_directory
 from appliance.errors import AlreadyExists, Failed, InvalidInput, NotFound
 from appliance.publish.token_key import TokenKey
-from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 
 SHORTEST_PASSPHRASE = 12
 KDF_ROUNDS = 100  # about a second for each try

@@ -11,8 +11,8 @@ from typing import Any
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed, NotFound
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 
 _FILE = re.compile(r"([1-9][0-9]*)\.([a-z0-9-]+)\.json")
 _KINDS = {"root": Root, "snapshot": Snapshot, "timestamp": Timestamp}

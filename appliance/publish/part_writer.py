@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from appliance.bundle.model_item import ItemFile, Part
+from appliance.durable import copy_hashed, disk_errors
 from appliance.model.identity import digest_of_hex
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import copy_hashed, disk_errors
 from appliance.registry.package_files import open_package_file
 from appliance.registry.staging import StagingArea
 

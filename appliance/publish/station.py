@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from appliance.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.errors import InvalidInput, NotFound
 from appliance.publish.key_ring import KDF_ROUNDS, KeyRing, Passphrase, Secrets
 from appliance.publish.metadata_store import MetadataStore
 from appliance.publish.signing import Signing
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.registry.staging import StagingArea
 
 

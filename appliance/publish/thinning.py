@@ -4,10 +4,10 @@ from pathlib import Path
 
 from appliance.bundle.inventory import Inventory
 from appliance.bundle.layout import BLOBS_DIRECTORY, BUNDLE_DIRECTORY, HINT_FILE
+from appliance.durable import copy_hashed
 from appliance.model.identity import digest_hex
 from appliance.publish.bundle_check import CheckedBundle, read_hint
 from appliance.publish.bundle_writer import write_hint, written_bundle
-from appliance.registry.durable import copy_hashed
 
 
 def write_thin(bundle: CheckedBundle, inventory: Inventory, to: Path) -> tuple[Path, int]:

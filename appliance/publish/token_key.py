@@ -15,8 +15,8 @@ from securesystemslib.exceptions import UnsupportedLibraryError
 from securesystemslib.signer import HSMSigner, Key, Signer
 
 from appliance.bundle.signed_document import SignedDocument
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed, NotFound
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 
 _MODULE = "PYKCS11LIB"  # the variable in which securesystemslib looks for the library
 

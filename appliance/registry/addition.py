@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from appliance.durable import copy_hashed, disk_errors
 from appliance.errors import Failed
 from appliance.model.identity import Digest, ModelVersion, digest_of_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import copy_hashed, disk_errors
 from appliance.registry.manifest import Manifest, ManifestFile
 from appliance.registry.package import Package
 from appliance.registry.package_files import PackageFile, open_package_file

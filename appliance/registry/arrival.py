@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from appliance.bundle.model_item import ModelItem
+from appliance.durable import disk_errors
 from appliance.errors import InvalidInput
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry import aliases
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import disk_errors
 from appliance.registry.manifest import Manifest, ManifestFile
 from appliance.registry.queries import find_version, get_aliases, insert_version
 from appliance.registry.records import RegisteredVersion

@@ -13,9 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from appliance.errors import Failed, InvalidInput, NotFound
-from appliance.model.identity import Digest, digest_hex, digest_of_hex
-from appliance.registry.durable import (
+from appliance.durable import (
     Advance,
     copy_hashed,
     disk_errors,
@@ -26,6 +24,8 @@ from appliance.registry.durable import (
     make_directory,
     shared_lock,
 )
+from appliance.errors import Failed, InvalidInput, NotFound
+from appliance.model.identity import Digest, digest_hex, digest_of_hex
 from appliance.registry.package_files import open_package_file
 from appliance.registry.staging import StagingArea
 

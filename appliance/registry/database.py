@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
+from appliance.durable import disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.errors import ApplianceError, Busy, Failed
-from appliance.registry.durable import disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.registry.migrations import MIGRATIONS
 
 _DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})

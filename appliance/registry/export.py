@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
+from appliance.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.errors import AlreadyExists, Failed, InvalidInput
 from appliance.model.identity import digest_of_hex
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.registry.manifest import Manifest
 
 

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from appliance.durable import disk_errors
 from appliance.errors import Failed
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import disk_errors
 from appliance.registry.part_assembly import forget_partial
 from appliance.registry.quarantine import Quarantine
 from appliance.registry.queries import get_manifests

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from appliance.bundle.model_item import ModelItem
+from appliance.durable import disk_errors
 from appliance.errors import ApplianceError, Busy, Unsupported
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry import aliases, loads, queries, scrub, scrub_results
@@ -20,7 +21,6 @@ from appliance.registry.addition import Addition, Progress
 from appliance.registry.arrival import keep_documents, make_views, make_visible, prepare_version, take_back
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import disk_errors
 from appliance.registry.export import export_version
 from appliance.registry.garbage import GarbageCollection, Keep, keep_nothing
 from appliance.registry.package import Package

@@ -17,9 +17,7 @@ from typing import Self
 
 from appliance.bundle.model_item import Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.model.identity import Digest, digest_hex, digest_of_hex
-from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import (
+from appliance.durable import (
     CHUNK_BYTES,
     READ_ONLY,
     Advance,
@@ -28,6 +26,8 @@ from appliance.registry.durable import (
     hash_file,
     make_directory,
 )
+from appliance.model.identity import Digest, digest_hex, digest_of_hex
+from appliance.registry.blob_store import BlobStore
 
 _FLUSH_BYTES = 32 * 1024 * 1024  # so that little is left to wait for at the end
 

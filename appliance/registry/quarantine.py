@@ -7,9 +7,9 @@ missing, never content that is damaged and passes for whole. A runtime that has 
 from collections.abc import Collection
 from pathlib import Path
 
+from appliance.durable import fsync_directory, hash_file, make_directory
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import fsync_directory, hash_file, make_directory
 
 
 class Quarantine:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from appliance.bundle.layout import model_target
 from appliance.bundle.model_item import ModelItem
+from appliance.durable import disk_errors
 from appliance.errors import ApplianceError
 from appliance.model.identity import Digest, ModelName, ModelVersion, digest_hex
 from appliance.registry.blob_store import BRING_AGAIN, BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import disk_errors
 from appliance.registry.manifest import Manifest
 from appliance.registry.queries import get_digests, insert_version
 from appliance.registry.records import RegisteredVersion, RegistryProblem

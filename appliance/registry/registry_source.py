@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Mapping
 
+from appliance.durable import disk_errors, hash_file
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry.aliases import SERVING
 from appliance.registry.blob_store import BRING_AGAIN
-from appliance.registry.durable import disk_errors, hash_file
 from appliance.registry.manifest import Manifest
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import parse_config

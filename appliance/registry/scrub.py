@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.durable import disk_errors
 from appliance.errors import Failed, NotFound
 from appliance.model.identity import Digest
 from appliance.registry import scrub_results
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.database import Database
-from appliance.registry.durable import disk_errors
 from appliance.registry.manifest import Manifest
 from appliance.registry.quarantine import Quarantine
 from appliance.registry.queries import get_manifests

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.registry.durable import disk_errors, exclusive_lock, make_directory, try_exclusive_lock
+from appliance.durable import disk_errors, exclusive_lock, make_directory, try_exclusive_lock
 
 
 class StagingArea:

@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from appliance.durable import disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BRING_AGAIN, BlobStore
-from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 from appliance.registry.manifest import Manifest
 from appliance.registry.staging import StagingArea
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from appliance.bundle.audit_checkpoint import AuditCheckpoint, SignedCheckpoint
 from appliance.bundle.moments import moment_text
+from appliance.durable import disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed, InvalidInput, NotFound
-from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 from appliance.updates.audit_chain import AuditLine, chain_findings
 from appliance.updates.audit_entry import AuditHead
 from appliance.updates.audit_files import OpenSegment

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from appliance.durable import copy_hashed, fsync_directory
 from appliance.errors import InvalidInput
-from appliance.registry.durable import copy_hashed, fsync_directory
 from appliance.updates.audit_chain import AuditLine
 from appliance.updates.audit_entry import LONGEST_LINE_BYTES, AuditHead
 

@@ -19,8 +19,8 @@ from itertools import chain
 from pathlib import Path
 
 from appliance.bundle.moments import moment_text
+from appliance.durable import disk_errors, exclusive_lock, make_directory, shared_lock
 from appliance.errors import Failed, InvalidInput
-from appliance.registry.durable import disk_errors, exclusive_lock, make_directory, shared_lock
 from appliance.updates.audit_chain import AuditLine, Rest, chain_findings, judge_rest, readable_entry
 from appliance.updates.audit_entry import (
     NO_LINE,

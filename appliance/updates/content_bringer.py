@@ -10,9 +10,9 @@ from typing import Protocol
 from appliance.bundle.layout import BLOBS_DIRECTORY
 from appliance.bundle.model_item import ItemFile, Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import exclusive_lock, make_directory
 from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import exclusive_lock, make_directory
 from appliance.registry.part_assembly import assemble
 from appliance.registry.staging import StagingArea
 from appliance.settings import StateLayout

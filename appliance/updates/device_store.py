@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from appliance.bundle.device import DeviceIdentity
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import disk_errors, fsync_directory, make_directory
 from appliance.errors import InvalidInput
-from appliance.registry.durable import disk_errors, fsync_directory, make_directory
 
 _PRIVATE = 0o600
 _PUBLIC = 0o644

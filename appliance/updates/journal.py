@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from appliance.bundle.signed_document import SignedDocument
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.registry.ticket_records import TicketRecord
 
 UpdateStage = Literal["STAGE", "COMMIT", "ROLL_BACK"]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.registry.durable import CHUNK_BYTES
+from appliance.durable import CHUNK_BYTES
 
 READ_TIMEOUT_S = 30.0
 _BUFFERS = 2

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import Failed, InvalidInput
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.settings import SITE_SETTINGS_FILE, check_site_settings
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from appliance.bundle.layout import BLOBS_DIRECTORY
 from appliance.bundle.model_item import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import is_lack_of_room
 from appliance.errors import AlreadyExists, ApplianceError, Failed, InvalidInput
 from appliance.model.identity import Digest, digest_hex
-from appliance.registry.durable import is_lack_of_room
 from appliance.registry.records import RegisteredVersion
 from appliance.updates.box import Box
 from appliance.updates.content_bringer import part_path

@@ -12,9 +12,9 @@ from typing import Any
 
 from appliance.bundle.model_item import ItemFile, Part
 from appliance.bundle.refusal import UpdateRefused
+from appliance.durable import is_lack_of_room
 from appliance.errors import ApplianceError
 from appliance.model.identity import Digest, parse_digest
-from appliance.registry.durable import is_lack_of_room
 from appliance.settings import StateLayout
 from appliance.updates.content_bringer import bring_here
 from appliance.updates.medium import Medium

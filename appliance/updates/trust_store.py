@@ -21,8 +21,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import AlreadyExists, InvalidInput
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.updates.delegation_walk import signed_digest
 from appliance.updates.generation import ROOT_HISTORY, role_versions, root_versions
 from appliance.updates.version_floor import VersionFloor, has_advanced, read_floor, write_floor

@@ -19,8 +19,8 @@ from pydantic import Field
 
 from appliance.bundle.moments import moment_text, parse_moment
 from appliance.bundle.signed_document import SignedDocument
+from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 from appliance.errors import InvalidInput
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory, make_directory
 
 TOLERANCE = timedelta(hours=24)
 LEAP = timedelta(days=31)  # by which a saved time may be ahead of what is known without a clock

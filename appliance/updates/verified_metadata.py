@@ -21,7 +21,7 @@ from appliance.bundle.layout import (
     hashed_target,
 )
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.registry.durable import disk_errors
+from appliance.durable import disk_errors
 from appliance.updates.directory_fetcher import DirectoryFetcher
 from appliance.updates.generation import role_versions
 from appliance.updates.medium import MetadataSource, NotOnMedium

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.signed_document import SignedDocument
+from appliance.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.errors import InvalidInput
-from appliance.registry.durable import copy_hashed, disk_errors, fsync_directory
 
 _COPIES = ("floor.a", "floor.b")
 

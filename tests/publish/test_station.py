@@ -11,6 +11,7 @@ from appliance.bundle.inventory import Inventory
 from appliance.bundle.layout import BLOBS_DIRECTORY, BUNDLE_DIRECTORY
 from appliance.bundle.model_item import MANIFEST_TYPE, ModelItem, digest_of_bytes
 from appliance.bundle.ticket import Devices
+from appliance.durable import hash_file
 from appliance.errors import AlreadyExists, ApplianceError, InvalidInput, NotFound
 from appliance.model.identity import digest_hex
 from appliance.publish.bundle_check import check_bundle
@@ -20,7 +21,6 @@ from appliance.publish.key_changes import add_key, revoke_key, role_keys, rotate
 from appliance.publish.signed_targets import add_target
 from appliance.publish.station import Station
 from appliance.publish.thinning import write_thin
-from appliance.registry.durable import hash_file
 from tests.updates.boxes import PASSPHRASE, PUBLISHER, Publisher, SealedBox, silent, write_model
 
 ALL = CutRequest(Devices(all=True))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.durable import CHUNK_BYTES
 from appliance.errors import Failed, InvalidInput, NotFound
 from appliance.model.identity import Digest
 from appliance.registry.blob_store import BlobStore
-from appliance.registry.durable import CHUNK_BYTES
 from appliance.registry.staging import StagingArea
 
 ABSENT = Digest("sha256:" + "0" * 64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.registry.durable import hash_file
+from appliance.durable import hash_file
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import StateLayout
 from tests.registry.kill_driver import perform

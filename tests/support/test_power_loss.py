@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.registry.durable import fsync_directory, make_directory
+from appliance.durable import fsync_directory, make_directory
 from tests.support.power_loss import power_losses
 
 Operation = Callable[[Path], object]

@@ -9,8 +9,8 @@ import onnx
 from appliance.convert.package.package_layout import packaged_files
 from appliance.convert.sources.graph_file import data_file
 from appliance.convert.variant import Variant
+from appliance.durable import hash_file
 from appliance.model.identity import ModelVersion
-from appliance.registry.durable import hash_file
 
 Content = bytes | Path  # what a file of the package holds, or which file it is a copy of
 

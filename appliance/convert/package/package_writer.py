@@ -27,8 +27,8 @@ from appliance.convert.package.served_graph import package_name
 from appliance.convert.refusal import ConversionRefused, Reason
 from appliance.convert.report.report_numbers import size_text
 from appliance.convert.request import ConversionRequest
+from appliance.durable import copy_hashed, fsync_directory
 from appliance.errors import Failed
-from appliance.registry.durable import copy_hashed, fsync_directory
 from appliance.registry.package import read_package
 
 Tell = Callable[[str], None]

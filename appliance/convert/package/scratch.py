@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.registry.durable import exclusive_lock, make_directory, try_exclusive_lock
+from appliance.durable import exclusive_lock, make_directory, try_exclusive_lock
 
 PREFIX = ".appliance-convert-"
 

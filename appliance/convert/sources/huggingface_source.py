@@ -16,7 +16,7 @@ from appliance.convert.sources.huggingface_weights import find_weights
 from appliance.convert.sources.source_files import list_source_files, refuse_unpulled
 from appliance.convert.sources.source_kind import existing_source
 from appliance.convert.task import Task
-from appliance.registry.durable import hash_file
+from appliance.durable import hash_file
 
 # Tokenizers and processors are free to name their vocabulary as they like; what ends otherwise is never read.
 _READ_BY_LOADERS = (".json", ".txt", ".model", ".jinja", ".spm", ".bpe", ".tiktoken")
