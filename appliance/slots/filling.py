@@ -1,0 +1,119 @@
+"""A software tree comes into a slot: from a directory at installation, or from the archive that an update brought.
+
+Invariant: a slot's record names a tree only when all of it is on the disk. Half-filled slots are directories that no
+record names; the next filling removes them.
+"""
+
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from appliance.durable import disk_errors, fsync_directory, make_directory
+from appliance.errors import InvalidInput
+from appliance.slots.record import Slot, SlotName
+from appliance.slots.store import SlotStore
+from appliance.slots.tree import CountFile, Software, check_tree, ignore_file, read_software, tree_digest
+
+_FILE_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+
+Bring = Callable[[Path], None]
+
+
+def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
+    """Copy a tree into a slot that does not run. Raises InvalidInput if it is not whole, Failed."""
+
+    def bring(target: Path) -> None:
+        shutil.copytree(source, target, copy_function=_copy_file)
+
+    return _fill(store, name, tree_digest(source), bring, count)
+
+
+def fill_from_archive(
+    store: SlotStore, name: SlotName, archive: BinaryIO, expected: str, count: CountFile = ignore_file
+) -> Slot:
+    """Unpack an archive into a slot that does not run. expected: the tree's name. Raises InvalidInput, Failed."""
+
+    def bring(target: Path) -> None:
+        _make_directory(target)
+        try:
+            _unpack(archive, target)
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise InvalidInput(f"the software's archive cannot be unpacked: {error}") from error
+
+    return _fill(store, name, expected, bring, count)
+
+
+def _fill(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: CountFile) -> Slot:
+    target = store.path(name)
+    partial = target.with_suffix(".tmp")
+    with disk_errors(f"filling software slot {name}"):
+        _empty(store, name)
+        make_directory(store.directory)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            bring(partial)
+            software = _whole(partial, expected, count)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync_tree(partial)
+        os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
+        fsync_directory(store.directory)
+    slot = Slot(expected, software.version, software.data_epoch)
+    store.write(store.read().with_slot(name, slot))
+    return slot
+
+
+def _whole(tree: Path, expected: str, count: CountFile) -> Software:
+    problem = check_tree(tree, expected, count)
+    if problem:
+        raise InvalidInput(problem, hint="copy it again, or ask the signing station for a new bundle")
+    return read_software(tree)
+
+
+def _empty(store: SlotStore, name: SlotName) -> None:
+    """Forget what lay in a slot before it is touched."""
+    record = store.read()
+    if record.slots[name] != Slot():
+        store.write(record.with_slot(name, Slot(), undo=""))
+        if record.undo:
+            store.snapshot_path(record.undo).unlink(missing_ok=True)
+
+
+def _unpack(archive: BinaryIO, target: Path) -> None:
+    """Unpack files and nothing else; where they may lie is the list's to say, which is checked after."""
+    with tarfile.open(fileobj=archive, mode="r:") as members:
+        for member in members:
+            if not member.isreg():
+                raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, which is no file")
+            parts = member.name.split("/")
+            if any(part in ("", ".", "..") for part in parts):
+                raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, outside of the tree")
+            content = members.extractfile(member)
+            assert content is not None, "it is a file"
+            path = target.joinpath(*parts)
+            _make_directory(path.parent)
+            with content, path.open("xb") as stream:
+                shutil.copyfileobj(content, stream, 1024 * 1024)
+            path.chmod(_FILE_MODE)
+
+
+def _copy_file(source: str, target: str) -> str:
+    shutil.copyfile(source, target, follow_symlinks=False)
+    Path(target).chmod(_FILE_MODE)
+    return target
+
+
+def _make_directory(directory: Path) -> None:
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+
+
+def _sync_tree(tree: Path) -> None:
+    """Make thousands of small files durable. One sync of the whole system is quicker than one for each of them."""
+    os.sync()
+    fsync_directory(tree)

@@ -1,0 +1,34 @@
+"""Where an installed box keeps things, as the selector sees it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.slots.store import SlotStore
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of one box; others for tests."""
+
+    state: Path = Path("/var/lib/appliance")
+    rescue: Path = Path("/usr/lib/appliance/rescue")
+    bytecode: Path = Path("/var/cache/appliance/bytecode")
+    runtime: Path = Path("/run/appliance")
+    boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")
+
+    @property
+    def slots(self) -> SlotStore:
+        """The slots and their record."""
+        return SlotStore(self.state / "slots")
+
+    @property
+    def database(self) -> Path:
+        """The registry."""
+        return self.state / "registry.db"
+
+    def boot_id(self) -> str:
+        """Tell one start of the machine from another; '' if the kernel does not say."""
+        try:
+            return self.boot_id_file.read_text().strip()
+        except OSError:
+            return ""

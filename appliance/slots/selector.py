@@ -1,0 +1,141 @@
+"""The selector: runs alone, outside every slot, and decides which software the service and the command line are."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+from appliance.errors import ApplianceError
+from appliance.slots.choice import ended
+from appliance.slots.ending import how_it_ended
+from appliance.slots.installing import install_tree
+from appliance.slots.places import Places
+from appliance.slots.record import SlotName, SlotRecord
+from appliance.slots.running import command_of
+from appliance.slots.starting import prepare_start
+from appliance.slots.telling import tell_systemd
+from appliance.slots.tree import tree_digest
+
+_COMMANDS = """\
+start [ARGS]     systemd's ExecStart: becomes `appliance serve ARGS` of the slot that is chosen
+run ARGS         becomes `appliance ARGS` of the software that runs
+ended            systemd's ExecStopPost: notes how a start ended
+fill TREE        installs a tree: into an empty slot, or on trial beside what runs
+status [--json]  what lies in the slots
+trial-open       exit status 0 while a trial is open, else 1
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; `start` and `run` do not return."""
+    options = _parser().parse_args(arguments)
+    places = Places(options.state, options.rescue, options.bytecode, options.runtime)
+    try:
+        match options.command:
+            case "start":
+                _start(places, options.arguments)
+            case "run":
+                _run(places, options.arguments)
+            case "ended":
+                _note_end(places)
+            case "fill":
+                _say(install_tree(places, _only(options.arguments, "fill TREE"), lambda _: None))
+            case "status":
+                _show(places, as_json="--json" in options.arguments)
+            case "trial-open":
+                return 0 if places.slots.read().trial is not None else 1
+    except ApplianceError as error:
+        _say(f"error: {error.message}")
+        _say(f"next: {error.hint or 'appliance doctor'}")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "select.pyz", description=__doc__, epilog=_COMMANDS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    usual = Places()
+    for name in ("state", "rescue", "bytecode", "runtime"):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", default=getattr(usual, name))
+    parser.add_argument("command", choices=["start", "run", "ended", "fill", "status", "trial-open"])
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _start(places: Places, arguments: list[str]) -> NoReturn:
+    start = prepare_start(places, arguments, tell_systemd)
+    for line in start.story:
+        _say(line)
+    sys.stderr.flush()
+    os.execv(start.command[0], start.command)  # noqa: S606  (a fixed form, no shell)
+
+
+def _run(places: Places, arguments: list[str]) -> NoReturn:
+    tree = places.rescue
+    try:
+        record = places.slots.read()
+        name = record.run.slot if record.run is not None else record.current
+        if record.slots[name].usable and os.access(places.slots.path(name), os.R_OK | os.X_OK):
+            tree = places.slots.path(name)
+    except (ApplianceError, OSError):
+        pass  # the rescue software has the same commands
+    command = command_of(tree, tree_digest(tree), places.bytecode, arguments)
+    command.insert(1, "-B")  # compiled code is the service's to keep
+    os.execv(command[0], command)  # noqa: S606  (as above)
+
+
+def _note_end(places: Places) -> None:
+    how, counts = how_it_ended(os.environ)
+    store = places.slots
+    if not store.exists:
+        return
+    record = store.read()
+    after = ended(record, how, counts=counts)
+    if after != record:
+        store.write(after)
+
+
+def _show(places: Places, *, as_json: bool) -> None:
+    record = places.slots.read()
+    if as_json:
+        print(json.dumps(asdict(record)))  # noqa: T201  (the result)
+        return
+    for name in SlotName:
+        print(f"{name}: {_slot_line(record, name)}")  # noqa: T201  (as above)
+    if record.fallback is not None:
+        fallback = record.fallback
+        print(f"last fallback: from {fallback.slot} (software {fallback.version}): {fallback.reason}")  # noqa: T201
+
+
+def _slot_line(record: SlotRecord, name: SlotName) -> str:
+    slot = record.slots[name]
+    if not slot.tree:
+        return "empty"
+    marks = [f"software {slot.version}", slot.tree[:16]]
+    if name is record.current:
+        marks.append("current")
+    if record.trial is not None and record.trial.slot is name:
+        marks.append(f"on trial, {record.trial.left} starts left")
+    if slot.problem:
+        marks.append(f"not started any more: {slot.problem}")
+    return ", ".join(marks)
+
+
+def _only(arguments: list[str], usage: str) -> Path:
+    if len(arguments) != 1:
+        _say(f"usage: select.pyz {usage}")
+        sys.exit(2)
+    return Path(arguments[0])
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201  (the story)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

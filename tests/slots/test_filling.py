@@ -1,0 +1,156 @@
+import errno
+import io
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import Failed, InvalidInput
+from appliance.slots.filling import fill_from_archive, fill_from_directory
+from appliance.slots.record import Slot, SlotName
+from appliance.slots.snapshot import restore_snapshot, take_snapshot
+from appliance.slots.store import SlotStore
+from appliance.slots.tree import check_tree
+from tests.slots.trees import make_tree
+
+A, B = SlotName.A, SlotName.B
+
+
+def archive_of(tree: Path) -> io.BytesIO:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for path in sorted(tree.rglob("*")):
+            if path.is_file():
+                archive.add(path, str(path.relative_to(tree)))
+    content.seek(0)
+    return content
+
+
+def hostile(*members: tarfile.TarInfo) -> io.BytesIO:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    content.seek(0)
+    return content
+
+
+def test_an_archive_becomes_a_whole_slot(tmp_path):
+    store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree", "0.2.0", data_epoch=3)
+
+    assert fill_from_archive(store, B, archive_of(tmp_path / "tree"), digest) == Slot(digest, "0.2.0", 3)
+    assert check_tree(store.path(B), digest) == ""
+    assert store.read().slots[B].tree == digest
+    assert {oct(path.stat().st_mode & 0o777) for path in store.path(B).rglob("*") if path.is_file()} == {"0o644"}
+
+
+def test_a_directory_becomes_a_whole_slot_in_place_of_what_lay_there(tmp_path):
+    store = SlotStore(tmp_path / "slots")
+    fill_from_directory(store, A, tmp_path / "one", lambda _: None) if make_tree(tmp_path / "one") else None
+    digest = make_tree(tmp_path / "two", "0.2.0")
+    fill_from_directory(store, A, tmp_path / "two")
+
+    assert check_tree(store.path(A), digest) == ""
+    assert sorted(path.name for path in store.directory.iterdir()) == ["A", "record.a", "record.b"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "site/../../x", "site//x"])
+def test_an_archive_that_leaves_the_slot_is_refused_and_nothing_stays(tmp_path, name):
+    member = tarfile.TarInfo(name)
+    member.size = 1
+    store = SlotStore(tmp_path / "slots")
+
+    with pytest.raises(InvalidInput, match="outside of the tree"):
+        fill_from_archive(store, B, hostile(member), "0" * 64)
+    assert list(store.directory.iterdir()) == []
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+)
+def test_an_archive_holds_files_and_nothing_else(tmp_path, kind):
+    member = tarfile.TarInfo("site/x")
+    member.type, member.linkname = kind, "/etc/passwd"
+
+    with pytest.raises(InvalidInput, match="no file"):
+        fill_from_archive(SlotStore(tmp_path / "slots"), B, hostile(member), "0" * 64)
+
+
+def test_a_cut_archive_and_one_of_another_tree_are_refused_and_leave_the_slot_empty(tmp_path):
+    store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree")
+    whole = archive_of(tmp_path / "tree").getvalue()
+    fill_from_archive(store, B, io.BytesIO(whole), digest)
+
+    for data, expected in (
+        (whole[: len(whole) // 2], digest),
+        (whole, "0" * 64),
+        (b"", digest),
+        (b"\1" * 9999, digest),
+    ):
+        with pytest.raises(InvalidInput):
+            fill_from_archive(store, B, io.BytesIO(data), expected)
+        assert store.read().slots[B] == Slot()
+        assert not store.path(B).exists()
+
+
+def test_a_file_that_the_list_does_not_name_is_refused(tmp_path):
+    digest = make_tree(tmp_path / "tree")
+    (tmp_path / "tree/site/more.py").write_text("")
+
+    with pytest.raises(InvalidInput, match="does not belong there"):
+        fill_from_directory(SlotStore(tmp_path / "slots"), A, tmp_path / "tree")
+    assert digest
+
+
+def database(path: Path, *rows: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
+    connection.executemany("INSERT INTO t VALUES (?)", [(row,) for row in rows])
+    connection.commit()
+    return connection
+
+
+def rows(path: Path) -> list[int]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute("SELECT n FROM t")]
+
+
+def test_a_snapshot_holds_what_the_log_beside_the_registry_says_and_brings_exactly_that_back(tmp_path):
+    path, snapshot = tmp_path / "registry.db", tmp_path / "slots" / "before.db"
+    snapshot.parent.mkdir()
+    open_one = database(path, 1, 2)  # stays open: its rows stand in the log
+    assert (tmp_path / "registry.db-wal").stat().st_size > 0
+    take_snapshot(path, snapshot)
+    open_one.close()
+    newer = database(path, 3)
+    left = (tmp_path / "registry.db-wal").read_bytes()
+    newer.close()
+    (tmp_path / "registry.db-wal").write_bytes(left)  # as a killed process leaves it
+    restore_snapshot(snapshot, path)
+
+    assert rows(path) == [1, 2]
+    restore_snapshot(snapshot, path)
+    assert rows(path) == [1, 2]
+
+
+def test_a_registry_that_cannot_be_copied_is_said_and_leaves_no_copy(tmp_path):
+    (tmp_path / "registry.db").write_bytes(b"not a database" * 999)
+
+    with pytest.raises(Failed, match="cannot be copied"):
+        take_snapshot(tmp_path / "registry.db", tmp_path / "before.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["registry.db"]
+
+
+def test_a_full_disk_leaves_the_slot_empty(tmp_path, small_disk):
+    digest = make_tree(tmp_path / "tree", main="#" * 4_000_000)
+    store = SlotStore(small_disk / "slots")
+
+    with pytest.raises(Failed) as raised:
+        fill_from_archive(store, B, archive_of(tmp_path / "tree"), digest)
+    assert isinstance(raised.value.__cause__, OSError)
+    assert raised.value.__cause__.errno == errno.ENOSPC
+    assert not store.path(B).exists()

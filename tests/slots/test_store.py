@@ -1,0 +1,65 @@
+import pytest
+
+from appliance.errors import Failed, InvalidInput
+from appliance.slots.record import Fallback, Run, Slot, SlotName, SlotRecord, Trial
+from appliance.slots.store import SlotStore
+
+FULL = SlotRecord(
+    SlotName.B,
+    {SlotName.A: Slot("a" * 64, "0.1.0", 1, "it crashed"), SlotName.B: Slot("b" * 64, "0.2.0", 2)},
+    Trial(SlotName.A, 2, "sha256:1", ("digits",), "registry-before-A.db", ("it ended",), "no"),
+    Fallback(SlotName.A, "0.1.0", "sha256:0", "it crashed"),
+    Run(SlotName.B, "boot", ready=True, unready_before=3),
+    "sha256:2",
+    "undo.db",
+    "restoring.db",
+)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    store = SlotStore(tmp_path / "slots")
+    written = store.write(FULL)
+
+    assert store.read() == written
+    assert SlotRecord.parse(FULL.to_bytes()) == FULL
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"\0" * 400, FULL.to_bytes()[:-9], FULL.to_bytes().replace(b"B", b"A")]
+)
+def test_a_damaged_copy_leaves_the_one_before(tmp_path, damage):
+    store = SlotStore(tmp_path / "slots")
+    before = store.write(FULL)
+    newest = store.write(FULL)
+    (path,) = [path for path in store.directory.iterdir() if path.read_bytes() == newest.to_bytes()]
+    path.write_bytes(damage)
+
+    assert store.read() == before
+
+
+def test_two_damaged_copies_are_an_error_with_its_remedy_and_never_an_empty_record(tmp_path):
+    store = SlotStore(tmp_path / "slots")
+    store.write(FULL)
+    store.write(FULL)
+    for path in store.directory.iterdir():
+        path.write_bytes(b"torn")
+
+    with pytest.raises(Failed, match="damaged") as raised:
+        store.read()
+    assert "install" in raised.value.hint
+    store.write(FULL)
+    assert store.read().current is SlotName.B
+
+
+def test_a_box_without_slots_has_an_empty_record(tmp_path):
+    store = SlotStore(tmp_path / "slots")
+
+    assert not store.exists
+    assert store.read() == SlotRecord()
+
+
+def test_a_record_of_another_form_is_refused():
+    other = FULL.to_bytes().replace(b'"schema":1', b'"schema":9')
+
+    with pytest.raises(InvalidInput, match="digest"):
+        SlotRecord.parse(other)
