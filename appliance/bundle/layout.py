@@ -34,6 +34,7 @@ POLICY_TARGET = "policy/policy.json"
 
 TICKETS_ROLE = "tickets"
 SOFTWARE_ROLE = "software"
+SOFTWARE_PATHS = "software/*/*"
 MODELS_ROLE_PREFIX = "models-"
 CONFIG_ROLE_PREFIX = "config-"
 
@@ -78,6 +79,11 @@ def model_target(publisher: str, name: ModelName, version: ModelVersion) -> str:
 def config_target(site: str, name: str) -> str:
     """Name the target that holds settings for a site."""
     return f"config/{parse_label(site, 'site')}/{parse_label(name, 'configuration')}.toml"
+
+
+def software_target(version: str, python: str, machine: str) -> str:
+    """Name the target that holds the manifest of a release of this software for one kind of box."""
+    return f"software/{PRODUCT}/{version}-py{python}-{machine}.json"
 
 
 def hashed_target(target: str, hex_digits: str) -> str:

@@ -18,7 +18,8 @@ from appliance.bundle.layout import (
     TICKET_TARGET,
     hashed_target,
 )
-from appliance.bundle.model_item import ModelItem, Part
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import Part
 from appliance.bundle.ticket import Ticket
 from appliance.durable import disk_errors, hash_file
 from appliance.errors import InvalidInput, NotFound

@@ -22,7 +22,8 @@ from appliance.bundle.layout import (
     TARGETS_DIRECTORY,
     hashed_target,
 )
-from appliance.bundle.model_item import MANIFEST_TYPE, ModelItem, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import MANIFEST_TYPE, digest_of_bytes
 from appliance.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.errors import AlreadyExists, Failed, InvalidInput
 from appliance.model.identity import Digest, digest_hex

@@ -16,7 +16,8 @@ from appliance.bundle.layout import (
     models_paths,
     models_role,
 )
-from appliance.bundle.model_item import ItemFile, ModelItem
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import ItemFile
 from appliance.errors import AlreadyExists, InvalidInput
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.publish.ceremony import delegate

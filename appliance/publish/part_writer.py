@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.oci_layers import ItemFile, Part
 from appliance.durable import copy_hashed, disk_errors
 from appliance.model.identity import digest_of_hex
 from appliance.registry.blob_store import BlobStore

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from appliance.bundle.model_item import Part
+from appliance.bundle.oci_layers import Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.durable import (
     CHUNK_BYTES,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from appliance import RELEASED, __version__
 from appliance.bundle.device import DeviceIdentity
-from appliance.bundle.model_item import ItemFile
 from appliance.bundle.moments import moment_text
+from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.receipt import ServedVersion
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import ApplianceError

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from appliance.bundle.layout import BLOBS_DIRECTORY
-from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.oci_layers import ItemFile, Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.durable import exclusive_lock, make_directory
 from appliance.model.identity import Digest, digest_hex

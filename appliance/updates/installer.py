@@ -18,8 +18,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from appliance.bundle.model_item import digest_of_bytes
 from appliance.bundle.moments import moment_text
+from appliance.bundle.oci_layers import digest_of_bytes
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.model.identity import Digest, ModelName
 from appliance.registry.part_assembly import forget_partial

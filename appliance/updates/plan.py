@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.bundle.layout import config_target, model_target
-from appliance.bundle.model_item import ItemFile, ModelItem, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import ItemFile, digest_of_bytes
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.ticket import Ticket, TicketItem
 from appliance.model.identity import Digest, ModelName, ModelVersion

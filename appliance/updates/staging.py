@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from appliance.bundle.layout import BLOBS_DIRECTORY
-from appliance.bundle.model_item import ItemFile
+from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.durable import is_lack_of_room
 from appliance.errors import AlreadyExists, ApplianceError, Failed, InvalidInput

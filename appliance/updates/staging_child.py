@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.oci_layers import ItemFile, Part
 from appliance.bundle.refusal import UpdateRefused
 from appliance.durable import is_lack_of_room
 from appliance.errors import ApplianceError

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appliance.backends.isolated_python import isolated_command
-from appliance.bundle.model_item import ItemFile
+from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import Failed
 from appliance.model.identity import Digest

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from appliance.bundle.layout import POLICY_TARGET, TICKET_TARGET
-from appliance.bundle.model_item import digest_of_bytes
+from appliance.bundle.oci_layers import digest_of_bytes
 from appliance.bundle.policy import Policy
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.signed_document import SignedDocument

@@ -19,7 +19,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from appliance.bundle.layout import BLOBS_DIRECTORY, BUNDLE_DIRECTORY, LARGEST_PART_BYTES, METADATA_DIRECTORY
-from appliance.bundle.model_item import Part
+from appliance.bundle.oci_layers import Part
 from appliance.model.identity import Digest, digest_hex, digest_of_hex
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.part_assembly import assemble

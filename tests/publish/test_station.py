@@ -9,7 +9,8 @@ from tuf.api.metadata import Targets
 
 from appliance.bundle.inventory import Inventory
 from appliance.bundle.layout import BLOBS_DIRECTORY, BUNDLE_DIRECTORY
-from appliance.bundle.model_item import MANIFEST_TYPE, ModelItem, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import MANIFEST_TYPE, digest_of_bytes
 from appliance.bundle.ticket import Devices
 from appliance.durable import hash_file
 from appliance.errors import AlreadyExists, ApplianceError, InvalidInput, NotFound

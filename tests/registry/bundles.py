@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.bundle.model_item import ItemFile, ModelItem, Part, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import ItemFile, Part, digest_of_bytes
 from appliance.model.identity import Digest, ModelName, ModelVersion
 from appliance.registry.manifest import Manifest, ManifestFile
 from appliance.registry.model_registry import ModelRegistry

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.bundle.model_item import ItemFile, ModelItem, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import ItemFile, digest_of_bytes
 from appliance.errors import AlreadyExists, Busy, InvalidInput, NotFound
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.bundle.model_item import digest_of_bytes
+from appliance.bundle.oci_layers import digest_of_bytes
 from appliance.errors import AlreadyExists, Failed
 from appliance.model.config import ModelConfig
 from appliance.model.signature import ModelSignature

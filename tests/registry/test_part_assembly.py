@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.bundle.model_item import ItemFile, Part
+from appliance.bundle.oci_layers import ItemFile, Part
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.errors import Failed
 from appliance.model.identity import digest_hex
@@ -232,7 +232,7 @@ def test_a_disk_that_is_full_is_told_with_the_remedy(small_disk: Path, parts: Pa
 MEMORY = """
 import hashlib, resource, sys
 from pathlib import Path
-from appliance.bundle.model_item import Part
+from appliance.bundle.oci_layers import Part
 from appliance.model.identity import digest_of_hex
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.part_assembly import assemble

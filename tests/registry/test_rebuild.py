@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.bundle.model_item import ModelItem, digest_of_bytes
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import digest_of_bytes
 from appliance.errors import Failed, InvalidInput
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from appliance.bundle.model_item import ItemFile, ModelItem
+from appliance.bundle.model_item import ModelItem
+from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.refusal import UpdateRefused
 from appliance.errors import Cancelled, Failed
 from appliance.model.identity import Digest, digest_hex
