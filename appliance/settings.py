@@ -164,6 +164,11 @@ class StateLayout:
         return self.root / "updates"
 
     @property
+    def slots(self) -> Path:
+        """The two copies of this software, and the record of which one runs."""
+        return self.root / "slots"
+
+    @property
     def audit(self) -> Path:
         """The hash-chained log and its head."""
         return self.root / "audit"

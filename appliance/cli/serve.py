@@ -11,6 +11,7 @@ import typer
 
 from appliance.process_environment import remove_outbound_variables, systemd_environment
 from appliance.settings import Settings, load_settings
+from appliance.slots.ending import START_AGAIN
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ADDR", help="host:port or unix:/path; may be repeated. Default: 127.0.0.1:8001."),
     ] = None,
+    rescue: Annotated[
+        str,
+        typer.Option(metavar="REASON", help="Serve no model, and take updates: no slot could start.", hidden=True),
+    ] = "",
+    rescue_seconds: Annotated[
+        int, typer.Option(metavar="N", help="How long, till the slots get another chance. 0: for ever.", hidden=True)
+    ] = 0,
 ) -> None:
     """Serve models over gRPC until SIGTERM.
 
@@ -46,14 +54,16 @@ def serve(
         return load_settings(config, overrides)
 
     settings = read_settings()
-    clean = asyncio.run(_run(settings, read_settings))
+    clean, starts_again = asyncio.run(_run(settings, read_settings, rescue, rescue_seconds))
+    if clean and starts_again:
+        raise typer.Exit(START_AGAIN)
     if not clean:
         # A thread is stuck in native code: waiting for it at exit would never end.
         sys.stderr.flush()
         os._exit(1)
 
 
-async def _run(settings: Settings, read_settings: Any) -> bool:
+async def _run(settings: Settings, read_settings: Any, rescue: str, rescue_seconds: int) -> tuple[bool, bool]:
     from appliance.daemon.app import Daemon  # noqa: PLC0415  (heavy: not for --help)
     from appliance.daemon.journal import configure_logging  # noqa: PLC0415
     from appliance.daemon.model_source import open_source  # noqa: PLC0415
@@ -62,8 +72,11 @@ async def _run(settings: Settings, read_settings: Any) -> bool:
     removed = remove_outbound_variables()
     if removed:
         logger.warning("ignored variables that could lead data out: %s", ", ".join(sorted(removed)))
-    with open_source(settings) as opened:
-        return await Daemon(settings, opened, systemd_environment(), read_settings).run()
+    with open_source(settings, rescue=bool(rescue)) as opened:
+        daemon = Daemon(settings, opened, systemd_environment(), read_settings, rescue)
+        if rescue_seconds:
+            asyncio.get_running_loop().call_later(rescue_seconds, daemon.end_rescue)
+        return await daemon.run(), daemon.starts_again
 
 
 def _overrides(state: Path | None, models: Path | None, listen: list[str] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from appliance import __version__
 from appliance.backends.probe import probe_until
 from appliance.daemon.flat_settings import flat
 from appliance.daemon.journal import configure_logging
+from appliance.daemon.manager_gate import ServiceAround
 from appliance.daemon.model_source import OpenSource
 from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
@@ -26,12 +27,14 @@ from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
+from appliance.rpc.self_call import self_call
 from appliance.rpc.transport_grpcio import GrpcioTransport
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineBuild, EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ServerSettings, Settings
-from appliance.updates.staging_process import bring_beside_clients
+from appliance.updates.software_slots import SoftwareSlots
+from appliance.updates.staging_process import bring_beside_clients, fill_beside_clients
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +53,12 @@ class Daemon:
         opened: OpenSource,
         systemd: SystemdEnvironment,
         read_settings: Callable[[], Settings],
+        rescue: str = "",
     ) -> None:
+        """rescue: why no slot could start; then this serves no models, and is there to be asked and updated."""
         self.settings = settings
+        self.starts_again = False  # the process shall end with an exit status that says so
+        self._rescue = rescue
         self.state = "STARTING"
         self._source = opened.source
         self._registry = opened.registry
@@ -65,6 +72,11 @@ class Daemon:
     @property
     def _sealed(self) -> bool:
         return self._registry is not None and self._registry.sealed
+
+    def end_rescue(self) -> None:
+        """End, so that the slots get another chance."""
+        self.starts_again = True
+        self.request_stop()
 
     def request_stop(self) -> None:
         """Begin to drain, as SIGTERM does."""
@@ -100,8 +112,16 @@ class Daemon:
             async with self._background():
                 await self._load_or_stop()
                 started()
-                await self._stop.wait()
+                await self._live()
             return await self._shut_down() and not self._lost
+
+    def _start_again(self) -> bool:
+        """End, so that the service manager starts the software that is due; whether there is one."""
+        if not self._notifier.listens:
+            return False
+        self.starts_again = True
+        self._loop.call_soon_threadsafe(self.request_stop)
+        return True
 
     def _device_lost(self, error: Failed) -> None:
         """End, so that another process takes over: in this one nothing on the GPU works any more."""
@@ -124,9 +144,15 @@ class Daemon:
             self.settings,
             self._registry,
             self._manager,
-            self.reload,
-            lambda: settings_problem(self._read_settings, self.settings.server.listen),
+            ServiceAround(
+                reload=self.reload,
+                settings_problem=lambda: settings_problem(self._read_settings, self.settings.server.listen),
+                self_call=lambda models: self_call(f"unix:{self.settings.layout.socket}", models),
+                restart=self._start_again,
+            ),
             bring=bring_beside_clients,
+            fill=fill_beside_clients,
+            slots=SoftwareSlots.of(self.settings.layout, rescue=bool(self._rescue)),
         )
 
     def _admin_service(self) -> AdminService:
@@ -144,7 +170,7 @@ class Daemon:
 
     async def _listen(self) -> None:
         layout = self.settings.layout
-        for address in self.settings.server.listen:
+        for address in () if self._rescue else self.settings.server.listen:
             self._listeners.append(self._public.listen(address))
         self._listeners.append(self._public.listen(f"unix:{layout.socket}", socket_mode=INFERENCE_SOCKET_MODE))
         self._admin.listen(f"unix:{layout.admin_socket}", socket_mode=ADMIN_SOCKET_MODE)
@@ -176,6 +202,13 @@ class Daemon:
         self._notifier.ready(summary)
         logger.info("READY: %s", summary)
 
+    async def _live(self) -> None:
+        """Serve until asked to stop; meanwhile software on trial proves itself."""
+        proof = asyncio.create_task(self._updates.after_ready()) if self._updates is not None else None
+        await self._stop.wait()
+        if proof is not None:
+            proof.cancel()
+
     def _loading_text(self) -> str:
         return f"loading models from {self._source.description}"
 
@@ -189,6 +222,8 @@ class Daemon:
             if entry is not None and entry.state.value == "UNAVAILABLE" and reason != "unloaded"
         ]
         failed += [f"{name}: {reason}" for name, entry, reason in table.rows() if entry is None]
+        if self._rescue:
+            return f"RESCUE: serving no model, taking updates: {self._rescue}"
         text = f"serving {ready} model version{'' if ready == 1 else 's'}" if wanted else "serving no model"
         return f"{text}; not served: {'; '.join(failed)}" if failed else text
 

@@ -3,13 +3,27 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from appliance.errors import Cancelled
 from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
 from appliance.serving.model_manager import ModelManager
 
-Reload = Callable[[], Awaitable[tuple[list[str], list[str]]]]
+
+@dataclass(frozen=True, slots=True)
+class ServiceAround:
+    """What updates may ask of the service around them.
+
+    reload: reads the settings again, as SIGHUP does. settings_problem: why they would not let a daemon start.
+    self_call: calls the service as a client does; why no right answer came, or ''. restart: begins to stop, so that
+    the service starts again; False if nothing runs that could.
+    """
+
+    reload: Callable[[], Awaitable[tuple[list[str], list[str]]]]
+    settings_problem: Callable[[], str]
+    self_call: Callable[[Collection[ModelName]], Awaitable[str]]
+    restart: Callable[[], bool]
 
 
 class ManagerGate:
@@ -20,14 +34,12 @@ class ManagerGate:
         manager: ModelManager,
         loop: asyncio.AbstractEventLoop,
         stopping: threading.Event,
-        reload: Reload,
-        settings_problem: Callable[[], str],
+        around: ServiceAround,
     ) -> None:
         self._manager = manager
         self._loop = loop
         self._stopping = stopping
-        self._reload = reload
-        self._settings_problem = settings_problem
+        self._around = around
 
     def settle(self, names: Collection[ModelName]) -> Mapping[ModelName, str]:
         """Load what is desired beside what serves, and say which of these models do not serve, and why."""
@@ -36,14 +48,32 @@ class ManagerGate:
             raise Cancelled("the appliance is stopping", hint="it goes on with the update when it starts again")
         return problems
 
+    def live(self) -> Collection[ModelName]:
+        """Name the models of which a version is READY."""
+        return asyncio.run_coroutine_threadsafe(self._live(), self._loop).result()
+
+    def self_call(self) -> str:
+        """Ask for every model that is READY at the service's own door."""
+        return asyncio.run_coroutine_threadsafe(self._called(), self._loop).result()
+
+    def restart(self) -> bool:
+        """Begin to stop."""
+        return self._around.restart()
+
     def settings_problem(self) -> str:
         """Try what a start would need."""
-        return self._settings_problem()
+        return self._around.settings_problem()
 
     def apply_settings(self) -> tuple[str, ...]:
         """Read the settings again; return those that wait for a restart."""
-        _, needs_restart = asyncio.run_coroutine_threadsafe(_awaited(self._reload()), self._loop).result()
+        _, needs_restart = asyncio.run_coroutine_threadsafe(_awaited(self._around.reload()), self._loop).result()
         return tuple(needs_restart)
+
+    async def _live(self) -> list[ModelName]:
+        return sorted({model.name for model in self._manager.table.loaded()})
+
+    async def _called(self) -> str:
+        return await self._around.self_call(await self._live())
 
     async def _settle(self, names: Collection[ModelName]) -> dict[ModelName, str]:
         await self._manager.reconcile(engines=True)

@@ -1,16 +1,20 @@
 """Which ModelSource the settings ask for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from appliance.errors import InvalidInput
+from appliance.errors import ApplianceError, InvalidInput
+from appliance.model.identity import ModelName
 from appliance.registry.directory_source import DirectorySource
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.registry_source import RegistrySource
 from appliance.registry.seal import is_sealed
-from appliance.registry.source import ModelSource
-from appliance.settings import Settings
+from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
+from appliance.settings import Settings, StateLayout
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,66 @@ class OpenSource:
     registry: ModelRegistry | None
 
 
+class NoModels:
+    """What the rescue software serves. Implements ModelSource."""
+
+    def __init__(self, layout: StateLayout) -> None:
+        self._layout = layout
+
+    @property
+    def description(self) -> str:
+        """Where models would come from."""
+        return f"registry {self._layout.root}"
+
+    @property
+    def mode(self) -> str:
+        """How the source is shown."""
+        return "registry"
+
+    def scan(self) -> Mapping[ModelName, SourceModel]:
+        """Want nothing."""
+        return {}
+
+    def verify(self, version: AvailableVersion) -> None:
+        """Not reached: nothing is desired."""
+        raise AssertionError(version)
+
+    def refusal(self, version: AvailableVersion, allowed_crashes: int) -> str:
+        """As above."""
+        raise AssertionError(version, allowed_crashes)
+
+    def load_started(self, version: AvailableVersion) -> None:
+        """As above."""
+        raise AssertionError(version)
+
+    def load_finished(self, version: AvailableVersion, problem: str) -> None:
+        """As above."""
+        raise AssertionError(version, problem)
+
+
 @contextmanager
-def open_source(settings: Settings) -> Iterator[OpenSource]:
-    """Open the registry, or the directory that was named instead of it.
+def _registry_for_updates(settings: Settings) -> Iterator[ModelRegistry | None]:
+    """Open the registry for what an update writes; None, and said, where even that cannot be done."""
+    with ExitStack() as opened:
+        try:
+            registry = opened.enter_context(ModelRegistry.open(settings.layout))
+        except ApplianceError as error:
+            logger.error("no update can be taken: %s", error)  # noqa: TRY400
+            yield None
+        else:
+            yield registry
+
+
+@contextmanager
+def open_source(settings: Settings, *, rescue: bool = False) -> Iterator[OpenSource]:
+    """Open the registry, or the directory that was named instead of it. rescue: serve nothing of it.
 
     Raises InvalidInput for a directory on a sealed box: nobody signed what lies there.
     """
+    if rescue:
+        with _registry_for_updates(settings) as registry:
+            yield OpenSource(NoModels(settings.layout), registry)
+        return
     if settings.models_directory is not None:
         if is_sealed(settings.layout):
             raise InvalidInput(

@@ -10,6 +10,11 @@ class SystemdNotifier:
     def __init__(self, notify_socket: str) -> None:
         self._address = "\0" + notify_socket[1:] if notify_socket.startswith("@") else notify_socket
 
+    @property
+    def listens(self) -> bool:
+        """Whether a service manager is there, which starts again what ends."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """Start-up is complete."""
         self._send(f"READY=1\nSTATUS={status}")

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from appliance import __version__
 from appliance.backends.probe import probe
-from appliance.daemon.manager_gate import ManagerGate, Reload
+from appliance.daemon.manager_gate import ManagerGate, ServiceAround
 from appliance.errors import ApplianceError
 from appliance.registry.model_registry import ModelRegistry
 from appliance.serving.model_manager import ModelManager
@@ -21,12 +21,15 @@ from appliance.updates.audit_entry import AuditEvent, AuditFact
 from appliance.updates.box import Box, DeviceFacts, utc_now
 from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.installer import Installer
+from appliance.updates.slot_filler import SlotFiller, fill_here
+from appliance.updates.software_slots import SoftwareSlots
 from appliance.updates.update_works import UpdateWorks
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 60.0
 _SAVE_EVERY_LOOKS = 60  # once an hour
+PROOF_AFTER_S = 10.0  # software on trial lives this long after READY before it may stay
 _JUMP_S = 60.0  # a clock that is set, not one that is disciplined
 
 
@@ -38,18 +41,16 @@ class UpdateRoom:
         settings: Settings,
         registry: ModelRegistry,
         manager: ModelManager,
-        reload: Reload,
-        settings_problem: Callable[[], str],
+        around: ServiceAround,
         now: Callable[[], datetime] = utc_now,
         bring: ContentBringer = bring_here,
+        fill: SlotFiller = fill_here,
+        slots: SoftwareSlots | None = None,
     ) -> None:
-        """Create it on the running event loop.
-
-        reload: reads the settings again, as SIGHUP does. settings_problem: why they would not let a daemon start.
-        """
+        """Create it on the running event loop. slots: as in `Box.of`."""
         stopping = threading.Event()
-        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now, bring=bring)
-        gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, reload, settings_problem)
+        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now, bring=bring, fill=fill, slots=slots)
+        gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, around)
         self.works = UpdateWorks(Installer(self._box, gate), stopping)
         self._sealed = registry.sealed
 
@@ -64,14 +65,42 @@ class UpdateRoom:
 
     async def after_loading(self) -> None:
         """Finish an update that a crash cut off: its gate is what has just been loaded."""
+        if self._sealed and not self._waits_for_proof():
+            await self._finish_open()
+
+    async def after_ready(self) -> None:
+        """Prove that this software may stay, if it is on trial: not before it has lived for a while."""
+        if problem := await asyncio.to_thread(self._box.slots.note_ready):
+            logger.error("it is not written down that this start became ready: %s", problem)
+        if not self._waits_for_proof():
+            return
+        await asyncio.sleep(PROOF_AFTER_S)
+        if self._sealed and self._box.journal.read() is not None:
+            await self._finish_open()
+        elif self._box.slots.on_trial is not None:
+            if reason := await self.works.judge_installed():
+                logger.error("this software failed its trial, the one before starts again: %s", reason)
+            else:
+                logger.info("this software has proved itself: it stays")
+
+    def _waits_for_proof(self) -> bool:
+        """Whether an update that is open, or an installation, brought software: it is judged when it serves."""
         try:
-            outcome = await self.works.finish_open() if self._sealed else None
+            update = self._box.journal.read() if self._sealed else None
+            return bool(update is not None and update.software) or self._box.slots.on_trial is not None
+        except ApplianceError as error:
+            logger.error("nothing is known of the software's trial: %s", error)  # noqa: TRY400
+            return False
+
+    async def _finish_open(self) -> None:
+        try:
+            outcome = await self.works.finish_open()
         except Exception as error:  # as above
-            logger.exception("the update that was cut off cannot be finished: %s", error)  # noqa: TRY401
+            logger.exception("the update that is open cannot be finished: %s", error)  # noqa: TRY401
             return
         if outcome is not None:
             logger.log(
-                logging.ERROR if outcome.code else logging.INFO, "the update that was cut off: %s", outcome.message
+                logging.ERROR if outcome.code else logging.INFO, "the update that was open: %s", outcome.message
             )
 
     async def keep_time(self) -> None:

@@ -105,7 +105,7 @@ def require_in_order(ticket: Ticket, box: BoxFacts, *, retry: bool) -> None:
 
 
 def require_means(ticket: Ticket, box: BoxFacts) -> None:
-    """Check software, GPU and the kinds of items. Raises UpdateRefused."""
+    """Check software and GPU. Raises UpdateRefused."""
     needed = ticket.requires
     if needed.software and _version(box.software) < _version(needed.software):
         raise UpdateRefused(
@@ -120,14 +120,6 @@ def require_means(ticket: Ticket, box: BoxFacts) -> None:
             "the bundle needs a GPU, this box has none that works",
             hint="see what this box can run, and what to do: appliance backends probe",
             facts={"have": "no GPU", "needed": "GPU"},
-        )
-    software = [item.path for item in ticket.items if item.kind == "software"]
-    if software:
-        raise UpdateRefused(
-            Refusal.PRECONDITION,
-            f"the bundle brings software ({software[0]}), which this version cannot install",
-            hint="ask the signing station for a bundle with models and configuration only",
-            facts={"items": software},
         )
 
 

@@ -53,6 +53,8 @@ class Activation:
 
     def take_back(self, record: TicketRecord, reason: str, run: UpdateRun) -> UpdateOutcome:
         """Let serve again what was desired before the ticket."""
+        if record.state not in (TicketState.TRIAL, TicketState.CONFIRMED):
+            return self.taken_back(record, record.reason)
         if run.step is not Step.ROLL_BACK:
             run.move(Step.ROLL_BACK, reason)
         self._box.registry.restore(record.digest, reason)

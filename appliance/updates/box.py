@@ -27,6 +27,8 @@ from appliance.updates.journal import Journal
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.receipts import sign_receipt, write_receipt
 from appliance.updates.site_settings import SiteSettings
+from appliance.updates.slot_filler import SlotFiller, fill_here
+from appliance.updates.software_slots import SoftwareSlots
 from appliance.updates.trust_store import TrustedRoot, TrustStore
 from appliance.updates.update_clock import UpdateClock
 
@@ -62,6 +64,8 @@ class Box:
     has_gpu: Callable[[], bool]
     now: Callable[[], datetime]
     bring: ContentBringer
+    slots: SoftwareSlots
+    fill: SlotFiller
 
     @classmethod
     def of(
@@ -72,8 +76,14 @@ class Box:
         has_gpu: Callable[[], bool],
         now: Callable[[], datetime] = utc_now,
         bring: ContentBringer = bring_here,
+        fill: SlotFiller = fill_here,
+        slots: SoftwareSlots | None = None,
     ) -> "Box":
-        """Open the parts of a state directory. bring: how content comes off a medium."""
+        """Open the parts of a state directory.
+
+        bring: how content comes off a medium. fill: how software gets into its slot. slots: those of this process,
+        where that is not to be found out here.
+        """
         layout = settings.layout
         return cls(
             layout=layout,
@@ -88,6 +98,8 @@ class Box:
             has_gpu=has_gpu,
             now=now,
             bring=bring,
+            slots=slots or SoftwareSlots.of(layout),
+            fill=fill,
         )
 
     def identity(self) -> DeviceIdentity:

@@ -17,6 +17,15 @@ class Gate(Protocol):
         Cancelled if the appliance stops meanwhile.
         """
 
+    def live(self) -> Collection[ModelName]:
+        """Name the models that serve now."""
+
+    def self_call(self) -> str:
+        """Call this service as a client does; say why no right answer came, '' if it did."""
+
+    def restart(self) -> bool:
+        """Let the service start again, soon; False if it does not run, or nothing would start it."""
+
     def settings_problem(self) -> str:
         """Say why the next start would fail with the settings that are in force now, '' if it would not."""
 

@@ -19,12 +19,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from appliance.bundle.moments import moment_text
-from appliance.bundle.oci_layers import digest_of_bytes
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.model.identity import Digest, ModelName
 from appliance.registry.part_assembly import forget_partial
 from appliance.registry.records import RegisteredVersion
-from appliance.registry.signed_versions import SignedVersion
 from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.updates.activation import BY_OPERATOR, Activation
 from appliance.updates.audit_entry import AuditEvent
@@ -37,7 +35,10 @@ from appliance.updates.outcome import HEALED, ROLLED_BACK, UpdateOutcome
 from appliance.updates.plan import Plan
 from appliance.updates.preparation import ApplyRequest, Preparation, Prepared, summary
 from appliance.updates.site_settings import digest_of_settings
+from appliance.updates.software_activation import SoftwareActivation
+from appliance.updates.software_slots import Verdict
 from appliance.updates.staging import Staging, TrialFailed
+from appliance.updates.trial_record import signed_versions, trial_record
 from appliance.updates.update_run import Step, UpdateProgress, UpdateRun
 
 Report = Callable[[UpdateProgress], None]
@@ -49,6 +50,7 @@ class Installer:
     def __init__(self, box: Box, gate: Gate) -> None:
         self._box = box
         self._activation = Activation(box, gate)
+        self._software = SoftwareActivation(box, gate, self._activation)
         self._gate = gate
         self._turn = threading.Lock()
 
@@ -62,6 +64,8 @@ class Installer:
         try:
             self._box.identity()
             self.finish_open(report, stopping)
+            if self._box.journal.read() is not None:  # it waits for a restart
+                return UpdateOutcome.of_refusal(busy())
             self._box.trust.recover()
             outcome = self._opened(request, UpdateRun(report, stopping))
             return self._box.with_receipt(outcome, None if request.no_receipt else request.place)
@@ -83,6 +87,8 @@ class Installer:
                 return UpdateOutcome.of_refusal(_nothing_to_take_back())
             run = UpdateRun(report, stopping, Step.ACTIVATE)
             run.move(Step.ROLL_BACK, record.id)
+            if self._box.slots.verdict(record.digest) is Verdict.KEPT:
+                return self._software.begin_going_back(record, run)
             self._box.journal.write(OpenUpdate.of("ROLL_BACK", record))
             return self._activation.take_back(record, BY_OPERATOR, run)
         except UpdateRefused as refused:  # this box's trust is damaged
@@ -114,6 +120,8 @@ class Installer:
             return None
         record = self._begun(update)
         assert record is not None, "recover closes the others"
+        if update.software:
+            return self._software.finish(update, record, report, stopping)
         if record.state is TicketState.TRIAL:
             return self._activation.judge(record, UpdateRun(report, stopping, Step.COMMIT))
         if record.state is not TicketState.CONFIRMED:
@@ -122,6 +130,10 @@ class Installer:
             run = UpdateRun(report, stopping, Step.ROLL_BACK)
             return self._activation.take_back(record, BY_OPERATOR, run)
         return self._activation.confirmed(record)
+
+    def judge_installed(self) -> str:
+        """Judge software that came without a ticket, by an installation; says why it may not stay, or ''."""
+        return self._software.judge_installed()
 
     def _opened(self, request: ApplyRequest, run: UpdateRun) -> UpdateOutcome:
         try:
@@ -149,8 +161,9 @@ class Installer:
                 raise
             outcome = summary(prepared)
             record = self._committed(prepared, staging, run)
-        judged = self._activation.judge(record, run)
-        return replace(judged, models=outcome.models, settings=outcome.settings, skipped=outcome.skipped)
+        judged = (self._software.go_on if outcome.software else self._activation.judge)(record, run)
+        brought = {name: getattr(outcome, name) for name in ("models", "settings", "skipped", "software")}
+        return replace(judged, **brought)
 
     def _healed(self, plan: Plan, staging: Staging, nothing_to_do: UpdateRefused, run: UpdateRun) -> UpdateOutcome:
         """Installed already: but what rotted since comes back."""
@@ -169,7 +182,7 @@ class Installer:
 
     def _committed(self, prepared: Prepared, staging: Staging, run: UpdateRun) -> TicketRecord:
         plan = prepared.plan
-        record = self._record(prepared, TicketState.TRIAL)
+        record = trial_record(self._box, prepared)
         self._audit_acceptance(prepared)
         run.move(Step.STAGE, f"{len(plan.missing)} files")
         self._box.journal.write(OpenUpdate.of("STAGE", record, plan.files))
@@ -177,17 +190,20 @@ class Installer:
         staging.bring(plan.files, plan.stage_bytes)
         versions = self._tried(staging, plan, record)
         run.move(Step.COMMIT)
-        self._box.journal.write(OpenUpdate.of("COMMIT", record, plan.files))
+        tree = plan.software.item.tree if plan.software is not None else ""
+        self._box.journal.write(OpenUpdate.of("COMMIT", record, plan.files, software=tree, place=prepared.place))
         prepared.bundle.commit()
         self._box.clock.accepted(plan.ticket.issued_at)
         if plan.settings is not None and record.changes_settings:
             self._box.site.replace(plan.settings.data)
-        self._box.registry.install(versions, self._signed(prepared), plan.desired, record)
+        self._box.registry.install(versions, signed_versions(self._box, prepared), plan.desired, record)
         return record
 
     def _tried(self, staging: Staging, plan: Plan, record: TicketRecord) -> list[RegisteredVersion]:
         """Try what arrived; a ticket that fails here is remembered, so that nothing tries it again by itself."""
         try:
+            if plan.software is not None:
+                staging.fill_slot(plan.software)
             return staging.try_models(plan)
         except TrialFailed as failed:
             self._box.registry.refuse_ticket(record, failed.message)
@@ -227,37 +243,6 @@ class Installer:
         if prepared.late:
             self._box.audit.append(AuditEvent.UPDATE_EXPIRY_WAIVED, about | {"install_by": ticket.install_by})
         self._box.audit.append(AuditEvent.UPDATE_ACCEPTED, about | {"digest": prepared.bundle.ticket_digest})
-
-    def _record(self, prepared: Prepared, state: TicketState) -> TicketRecord:
-        plan, before = prepared.plan, self._box.site.sha256
-        return TicketRecord(
-            seq=plan.ticket.seq,
-            id=plan.ticket.id,
-            digest=prepared.bundle.ticket_digest,
-            state=state,
-            reason="",
-            items=tuple(item.path for item in plan.ticket.items),
-            previous=self._box.registry.desired(plan.desired),
-            desired=plan.desired,
-            accepted_at=self._box.now().timestamp(),
-            finished_at=None,
-            settings_before=before,
-            settings_after=digest_of_settings(plan.settings.data) if plan.settings is not None else before,
-        )
-
-    def _signed(self, prepared: Prepared) -> list[SignedVersion]:
-        now = self._box.now().timestamp()
-        return [
-            SignedVersion(
-                name=model.item.name,
-                version=model.item.version,
-                target=model.target.path,
-                item_digest=digest_of_bytes(model.data),
-                ticket_digest=prepared.bundle.ticket_digest,
-                accepted_at=now,
-            )
-            for model in prepared.plan.models
-        ]
 
     def _begun(self, update: OpenUpdate) -> TicketRecord | None:
         """Return what the registry knows of the open update, if it got so far."""

@@ -37,13 +37,25 @@ class OpenUpdate(SignedDocument):
     seq: int
     settings_before: str = ""
     settings_after: str = ""
+    software: str = ""  # digest of the tree that it put into a slot
+    place: str = ""  # where the receipt goes that is written after a restart
     keep: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, stage: UpdateStage, record: TicketRecord, keep: Iterable[Digest] = ()) -> "OpenUpdate":
+    def of(
+        cls,
+        stage: UpdateStage,
+        record: TicketRecord,
+        keep: Iterable[Digest] = (),
+        *,
+        software: str = "",
+        place: str = "",
+    ) -> "OpenUpdate":
         """Write down what becomes of a ticket; `keep`: content that it brings."""
         return cls(
             stage=stage,
+            software=software,
+            place=place,
             ticket_id=record.id,
             ticket_digest=record.digest,
             seq=record.seq,

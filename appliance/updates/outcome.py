@@ -9,6 +9,7 @@ from appliance.bundle.refusal import Fact, Refusal, UpdateRefused
 INSTALLED = "INSTALLED"
 ROLLED_BACK = "ROLLED_BACK"  # because an operator asked for it
 ACCEPTABLE = "ACCEPTABLE"  # the answer of `inspect`
+RESTARTING = "RESTARTING"  # software is in its slot; how it ends is known after the restart
 HEALED = "HEALED"  # nothing new, but content that had rotted came back
 
 
@@ -42,6 +43,7 @@ class UpdateOutcome:
     ticket_digest: str = ""
     notes: str = ""
     models: tuple[OutcomeModel, ...] = ()
+    software: str = ""  # release that it brings for this box
     settings: str = ""  # path of the item
     skipped: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from appliance.bundle.oci_layers import ItemFile, digest_of_bytes
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.ticket import Ticket, TicketItem
 from appliance.model.identity import Digest, ModelName, ModelVersion
+from appliance.updates.planned_software import PlannedSoftware, SlotFacts, planned_software
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class Plan:
     models: tuple[PlannedModel, ...]
     settings: PlannedSettings | None
     skipped: tuple[str, ...]
+    software: PlannedSoftware | None = None
 
     @property
     def files(self) -> dict[Digest, ItemFile]:
-        """Every file of every model."""
-        return {file.digest: file for model in self.models for file in model.item.files.values()}
+        """Every file of every model, and the software's archive if it is needed."""
+        files = {file.digest: file for model in self.models for file in model.item.files.values()}
+        return files | dict(self.software.missing if self.software is not None else {})
 
     @property
     def content(self) -> set[Digest]:
@@ -54,12 +57,18 @@ class Plan:
     @property
     def missing(self) -> dict[Digest, ItemFile]:
         """Every file that is not here yet."""
-        return {digest: file for model in self.models for digest, file in model.missing.items()}
+        missing = {digest: file for model in self.models for digest, file in model.missing.items()}
+        return missing | dict(self.software.missing if self.software is not None else {})
 
     @property
     def stage_bytes(self) -> int:
         """How much will be read from the medium and written."""
         return sum(file.size_bytes for file in self.missing.values())
+
+    @property
+    def slot_bytes(self) -> int:
+        """How much a release needs beside its archive."""
+        return self.software.item.unpacked_bytes if self.software is not None and self.software.missing else 0
 
     @property
     def desired(self) -> dict[ModelName, ModelVersion]:
@@ -71,9 +80,16 @@ class Plan:
 
 
 def make_plan(
-    ticket: Ticket, contents: Sequence[tuple[TicketItem, bytes]], present: Collection[Digest], site: str
+    ticket: Ticket,
+    contents: Sequence[tuple[TicketItem, bytes]],
+    present: Collection[Digest],
+    site: str,
+    slots: SlotFacts | None,
 ) -> Plan:
-    """Read the signed contents of a ticket's items. Raises UpdateRefused where they do not fit together."""
+    """Read the signed contents of a ticket's items. `slots` None: this box takes no software.
+
+    Raises UpdateRefused where they do not fit together.
+    """
     models = tuple(_planned_model(target, data, present) for target, data in contents if target.kind == "model")
     twice = [model.item for model in models if sum(_same(model.item, other.item) for other in models) > 1]
     if twice:
@@ -94,14 +110,16 @@ def make_plan(
             hint="ask the signing station for a bundle with one of them",
             facts={"items": [settings.target.path for settings in own]},
         )
-    if not models and not own:
+    software, beside = planned_software(contents, slots)
+    skipped += beside
+    if not models and not own and software is None:
         raise UpdateRefused(
             Refusal.NOTHING_TO_DO,
-            f"the bundle brings nothing for the site '{site}', only {', '.join(skipped)}",
-            hint="use the stick on a box of that site",
+            f"the bundle brings nothing new for this box at the site '{site}', only {', '.join(skipped)}",
+            hint="use the stick on a box that it is for",
             facts={"site": site},
         )
-    return Plan(ticket, models, own[0] if own else None, skipped)
+    return Plan(ticket, models, own[0] if own else None, skipped, software)
 
 
 def _same(one: ModelItem, other: ModelItem) -> bool:

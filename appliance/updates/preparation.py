@@ -41,6 +41,7 @@ class Prepared:
     bundle: "VerifiedBundle"
     plan: Plan
     late: bool
+    place: str = ""  # where a receipt may go
 
 
 class Preparation:
@@ -86,15 +87,26 @@ class Preparation:
             allowed_days=bundle.policy.allow_expired_days,
         )
         plan = self.read_plan(bundle, facts.identity.site)
-        missing_bytes = plan.stage_bytes - self._box.partial_bytes(plan.missing)
+        self._require_software_in_rescue(plan)
+        missing_bytes = plan.stage_bytes + plan.slot_bytes - self._box.partial_bytes(plan.missing)
         acceptance.require_room(missing_bytes, self._box.free_bytes(), ticket.requires.free_bytes)
-        return Prepared(bundle, plan, late)
+        return Prepared(bundle, plan, late, "" if self._request.no_receipt else str(self._request.place))
+
+    def _require_software_in_rescue(self, plan: Plan) -> None:
+        """Without a slot that runs nobody could try models: software comes first. Raises UpdateRefused."""
+        if self._box.slots.rescuing and plan.software is None:
+            raise UpdateRefused(
+                Refusal.PRECONDITION,
+                "both software slots of this box are bad: it takes software before anything else",
+                hint="apply a stick with software: appliance update apply MEDIUM; see why: appliance status",
+                facts={"slots": "bad"},
+            )
 
     def read_plan(self, bundle: "VerifiedBundle", site: str) -> Plan:
         """Read what the bundle brings, whether or not this box takes it. Raises UpdateRefused."""
         contents = [(item, bundle.read_target(item.path, item.sha256)) for item in bundle.ticket.items]
         try:
-            plan = make_plan(bundle.ticket, contents, self._box.present(), site)
+            plan = make_plan(bundle.ticket, contents, self._box.present(), site, self._box.slots.facts())
         except InvalidInput as error:
             raise UpdateRefused(
                 Refusal.PRECONDITION,
@@ -162,6 +174,7 @@ def summary(prepared: Prepared) -> UpdateOutcome:
             for model in plan.models
         ),
         settings=plan.settings.target.path if plan.settings else "",
+        software=plan.software.item.version if plan.software is not None else "",
         skipped=plan.skipped,
     )
 

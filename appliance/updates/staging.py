@@ -17,6 +17,8 @@ from appliance.updates.box import Box
 from appliance.updates.content_bringer import part_path
 from appliance.updates.medium import Medium
 from appliance.updates.plan import Plan, PlannedModel
+from appliance.updates.planned_software import PlannedSoftware
+from appliance.updates.slot_filler import forget_archive
 from appliance.updates.trial_check import trial_check
 from appliance.updates.update_run import UpdateRun
 
@@ -50,6 +52,25 @@ class Staging:
             hint="make room: appliance models remove NAME VERSION, then appliance models gc; then apply it again",
             facts={"need": total_bytes - self._done_bytes, "have": free_bytes},
         )
+
+    def fill_slot(self, software: PlannedSoftware) -> None:
+        """Put a release into the slot that does not run, unless it lies there. Raises UpdateRefused, Failed."""
+        item = software.item
+        if not software.missing:
+            return
+
+        def count(done: int) -> None:
+            self._run.progress(f"unpacking software {item.version}", done, item.file_count)
+
+        try:
+            self._box.fill(self._box.layout, self._box.slots.inactive, item, count)
+        except InvalidInput as error:
+            raise TrialFailed(f"software {item.version}", error) from error
+        except Failed as error:
+            if is_lack_of_room(error):
+                raise self._no_space(item.unpacked_bytes) from error
+            raise
+        forget_archive(self._box.layout, item)
 
     def try_models(self, plan: Plan) -> list[RegisteredVersion]:
         """Try every new version in a child process, on the very bytes that were staged. Raises UpdateRefused."""

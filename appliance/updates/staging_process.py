@@ -11,17 +11,20 @@ import contextlib
 import errno
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from appliance.backends.isolated_python import isolated_command
 from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.errors import Failed
+from appliance.bundle.software_item import SoftwareItem
+from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest
 from appliance.settings import StateLayout
+from appliance.slots.record import SlotName
 from appliance.updates.content_bringer import Advance
 from appliance.updates.medium import Medium
+from appliance.updates.slot_filler import CountFiles
 
 _CHILD = "appliance.updates.staging_child"
 _LONGEST_END_S = 10.0
@@ -31,11 +34,25 @@ def bring_beside_clients(layout: StateLayout, medium: Medium, files: Sequence[It
     """Read, hash and write in a child. Raises as `bring_here`, and Failed if the child dies."""
     if not files:
         return
+
+    def arrived(event: dict[str, Any]) -> None:
+        advance(Digest(event["digest"]), event["bytes"])
+
+    _carry_out(_order(layout, medium, files), arrived)
+
+
+def fill_beside_clients(layout: StateLayout, name: SlotName, item: SoftwareItem, count: CountFiles) -> None:
+    """Fill a slot in a child. Raises as `fill_here`, and Failed if the child dies."""
+    order = {"state": str(layout.root), "slot": name.value, "item": item.to_bytes().decode()}
+    _carry_out(order, lambda event: count(event["files"]))
+
+
+def _carry_out(order: dict[str, Any], advance: Callable[[dict[str, Any]], None]) -> None:
     with subprocess.Popen(
         isolated_command(_CHILD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as child:
         try:
-            _send(child, _order(layout, medium, files))
+            _send(child, order)
             _follow(child, advance)
         finally:
             _end(child)
@@ -50,12 +67,14 @@ def _send(child: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
         pass  # it died at its start: what it says, or does not say, tells more
 
 
-def _follow(child: "subprocess.Popen[str]", advance: Advance) -> None:
+def _follow(child: "subprocess.Popen[str]", advance: Callable[[dict[str, Any]], None]) -> None:
     assert child.stdout is not None
     for line in child.stdout:
         match json.loads(line):
-            case {"digest": digest, "bytes": more_bytes}:
-                advance(Digest(digest), more_bytes)
+            case {"digest": _} | {"files": _} as event:
+                advance(event)
+            case {"invalid": message, "hint": hint}:
+                raise InvalidInput(message, hint=hint)
             case {"refused": reason, "message": message, "hint": hint, "facts": facts}:
                 raise UpdateRefused(Refusal(reason), message, hint=hint, facts=facts)
             case {"failed": message, "hint": hint, "no_room": no_room}:

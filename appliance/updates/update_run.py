@@ -36,7 +36,7 @@ SUCCESSORS = MappingProxyType(
         Step.PLAN: frozenset({Step.STAGE, Step.HEAL, Step.REFUSE}),
         Step.HEAL: frozenset({Step.DONE, Step.REFUSE}),
         Step.STAGE: frozenset({Step.COMMIT, Step.REFUSE}),
-        Step.COMMIT: frozenset({Step.ACTIVATE}),
+        Step.COMMIT: frozenset({Step.ACTIVATE, Step.ROLL_BACK}),
         Step.ACTIVATE: frozenset({Step.CONFIRM, Step.ROLL_BACK}),
         Step.CONFIRM: frozenset({Step.DONE}),
         Step.ROLL_BACK: frozenset({Step.DONE}),

@@ -50,6 +50,10 @@ class UpdateWorks:
             last = event if isinstance(event, UpdateOutcome) else last
         return last
 
+    async def judge_installed(self) -> str:
+        """Judge software that an installation put on trial; says why it may not stay, or ''."""
+        return await self._loop.run_in_executor(self._thread, self._installer.judge_installed)
+
     async def end(self) -> None:
         """Wait for the update that goes on, which was told to stop."""
         self._stopping.set()
