@@ -60,6 +60,11 @@ class SoftwareItem:
         return software_target(self.software.version, self.software.python, self.software.machine)
 
     @property
+    def size_bytes(self) -> int:
+        """What has to be copied."""
+        return self.archive.size_bytes
+
+    @property
     def files(self) -> dict[str, ItemFile]:
         """What has to be brought, by path."""
         return {ARCHIVE: self.archive}

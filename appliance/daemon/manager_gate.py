@@ -49,7 +49,7 @@ class ManagerGate:
         return problems
 
     def live(self) -> Collection[ModelName]:
-        """Name the models of which a version is READY."""
+        """Name the models of which a version is READY once all have settled."""
         return asyncio.run_coroutine_threadsafe(self._live(), self._loop).result()
 
     def self_call(self) -> str:
@@ -70,10 +70,14 @@ class ManagerGate:
         return tuple(needs_restart)
 
     async def _live(self) -> list[ModelName]:
+        await self._manager.reconcile(engines=True)  # without a daemon nothing is loaded yet
+        return self._ready()
+
+    def _ready(self) -> list[ModelName]:
         return sorted({model.name for model in self._manager.table.loaded()})
 
     async def _called(self) -> str:
-        return await self._around.self_call(await self._live())
+        return await self._around.self_call(self._ready())
 
     async def _settle(self, names: Collection[ModelName]) -> dict[ModelName, str]:
         await self._manager.reconcile(engines=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from appliance.bundle.content_item import ContentItem, parse_item
 from appliance.bundle.layout import (
     BLOBS_DIRECTORY,
     BUNDLE_DIRECTORY,
@@ -18,7 +19,6 @@ from appliance.bundle.layout import (
     TICKET_TARGET,
     hashed_target,
 )
-from appliance.bundle.model_item import ModelItem
 from appliance.bundle.oci_layers import Part
 from appliance.bundle.ticket import Ticket
 from appliance.durable import disk_errors, hash_file
@@ -37,7 +37,7 @@ class CheckedBundle:
     directory: Path
     ticket: Ticket
     root_version: int
-    items: tuple[ModelItem, ...]
+    items: tuple[ContentItem, ...]
     parts: int
     left_out: int
 
@@ -77,9 +77,9 @@ def _ticket(directory: Path, metadata: BundleMetadata, now: datetime) -> Ticket:
     return ticket
 
 
-def _items(directory: Path, metadata: BundleMetadata, ticket: Ticket) -> tuple[ModelItem, ...]:
-    """Check every item of the ticket; returns the models."""
-    models = []
+def _items(directory: Path, metadata: BundleMetadata, ticket: Ticket) -> tuple[ContentItem, ...]:
+    """Check every item of the ticket; returns those with content."""
+    found: list[ContentItem] = []
     for item in ticket.items:
         signed = metadata.find(item.path).hashes.get("sha256", "")
         if signed != item.sha256:
@@ -88,11 +88,11 @@ def _items(directory: Path, metadata: BundleMetadata, ticket: Ticket) -> tuple[M
                 hint=CUT_AGAIN,
             )
         data = _target(directory, metadata, item.path)
-        if item.kind == "model":
-            models.append(ModelItem.parse(data))
-        elif item.kind == "config":
+        if item.kind == "config":
             check_site_settings(data, item.path)
-    return tuple(models)
+        else:
+            found.append(parse_item(item.kind, data))
+    return tuple(found)
 
 
 def _target(directory: Path, metadata: BundleMetadata, path: str) -> bytes:
@@ -107,7 +107,7 @@ def _target(directory: Path, metadata: BundleMetadata, path: str) -> bytes:
     return data
 
 
-def _check_parts(directory: Path, items: tuple[ModelItem, ...], progress: Progress) -> tuple[int, int]:
+def _check_parts(directory: Path, items: tuple[ContentItem, ...], progress: Progress) -> tuple[int, int]:
     """Hash every part; returns how many are there and how many a thin bundle leaves out."""
     is_thin = read_hint(directory).get("thin") is True
     wanted: dict[str, Part] = {digest_hex(part.digest): part for item in items for part in item.parts.values()}

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.bundle.content_item import ContentItem
 from appliance.bundle.layout import (
     BLOBS_DIRECTORY,
     BUNDLE_DIRECTORY,
@@ -22,7 +23,6 @@ from appliance.bundle.layout import (
     TARGETS_DIRECTORY,
     hashed_target,
 )
-from appliance.bundle.model_item import ModelItem
 from appliance.bundle.oci_layers import MANIFEST_TYPE, digest_of_bytes
 from appliance.durable import copy_hashed, disk_errors, fsync_directory
 from appliance.errors import AlreadyExists, Failed, InvalidInput
@@ -40,7 +40,7 @@ class BundleContent:
 
     metadata: Mapping[str, Path]
     targets: Mapping[str, str]
-    items: Sequence[ModelItem]
+    items: Sequence[ContentItem]
     hint: Mapping[str, object]
 
     @property
@@ -120,7 +120,7 @@ def _write_small(station: Station, content: BundleContent, partial: Path) -> Non
     write_hint(partial, content.hint)
 
 
-def _index(items: Sequence[ModelItem]) -> bytes:
+def _index(items: Sequence[ContentItem]) -> bytes:
     manifests = [
         {
             "mediaType": MANIFEST_TYPE,

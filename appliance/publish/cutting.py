@@ -13,15 +13,15 @@ from typing import Any
 from pydantic import ValidationError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
 
+from appliance.bundle.content_item import parse_item
 from appliance.bundle.layout import (
+    CONFIG_ROLE_PREFIX,
     LAYOUT_VERSION,
-    MODELS_ROLE_PREFIX,
     PRODUCT,
     TICKET_TARGET,
     TICKETS_ROLE,
     parse_label,
 )
-from appliance.bundle.model_item import ModelItem
 from appliance.bundle.moments import moment_text
 from appliance.bundle.ticket import Devices, Requirements, Ticket, TicketItem
 from appliance.errors import InvalidInput, NotFound
@@ -102,19 +102,22 @@ def _chosen(station: Station, wanted: Sequence[str]) -> dict[str, tuple[str, str
 
 
 def _newest(items: dict[str, tuple[str, str]]) -> list[str]:
-    """Return the newest version of each model, and all the rest."""
+    """Return the newest version of each model, the newest release for each kind of box, and all the rest."""
     newest: dict[str, str] = {}
     for path in items:
-        model, _, version = path.rpartition("/")
-        key = model if path.startswith("models/") else path
-        if key not in newest or _number(version) > _number(newest[key].rpartition("/")[2]):
-            newest[key] = path
+        series, number = _series(path)
+        if series not in newest or number > _series(newest[series])[1]:
+            newest[series] = path
     return sorted(newest.values())
 
 
-def _number(name: str) -> int:
-    text = name.removesuffix(".json")
-    return int(text) if text.isdigit() else 0
+def _series(path: str) -> tuple[str, tuple[int, ...]]:
+    """Say which items replace each other, and in which order: models/P/NAME/3.json -> models/P/NAME, 3."""
+    directory, _, name = path.rpartition("/")
+    version, _, kind_of_box = name.removesuffix(".json").partition("-")
+    if path.startswith("config/") or not version.replace(".", "").isdigit():
+        return path, ()
+    return f"{directory}/{kind_of_box}", tuple(map(int, version.split(".")))
 
 
 def _draft(station: Station, request: CutRequest, chosen: dict[str, tuple[str, str]], install_by: datetime) -> Ticket:
@@ -197,9 +200,9 @@ def _content(station: Station, ticket: Ticket, chosen: dict[str, tuple[str, str]
     metadata["timestamp.json"] = station.store.path("timestamp", station.store.versions("timestamp")[-1])
     signed: dict[str, Targets] = {role: station.store.latest(role).signed for role in roles}
     items = [
-        ModelItem.parse(read_target(station, path, signed[role]))
+        parse_item(_kind(path), read_target(station, path, signed[role]))
         for path, (role, _) in chosen.items()
-        if role.startswith(MODELS_ROLE_PREFIX)
+        if not role.startswith(CONFIG_ROLE_PREFIX)
     ]
     wanted = {path: role for path, (role, _) in chosen.items()} | {TICKET_TARGET: TICKETS_ROLE}
     wanted |= dict.fromkeys(signed["targets"].targets, "targets")

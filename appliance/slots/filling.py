@@ -65,7 +65,7 @@ def _fill(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: 
         os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
         fsync_directory(store.directory)
     slot = Slot(expected, software.version, software.data_epoch)
-    store.write(store.read().with_slot(name, slot))
+    store.write(store.read().with_slot(name, slot, fallback=None))  # what failed there before is history
     return slot
 
 

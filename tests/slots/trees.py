@@ -13,14 +13,22 @@ def main():
 """
 
 
-def make_tree(directory: Path, version: str = "0.1.0", *, data_epoch: int = 1, main: str = MAIN) -> str:
+def make_tree(
+    directory: Path,
+    version: str = "0.1.0",
+    *,
+    data_epoch: int = 1,
+    main: str = MAIN,
+    python: str = "3.11",
+    machine: str = "x86_64",
+) -> str:
     """Write a tree and return its digest."""
     package = directory / SITE / "appliance" / "cli"
     package.mkdir(parents=True)
     for file in (package.parent / "__init__.py", package / "__init__.py"):
         file.write_text("")
     (package / "main.py").write_text(main.format(version=version))
-    (directory / DESCRIPTION).write_bytes(Software(version, "3.11", "x86_64", data_epoch).to_bytes())
+    (directory / DESCRIPTION).write_bytes(Software(version, python, machine, data_epoch).to_bytes())
     return write_file_list(directory)
 
 

@@ -1,8 +1,10 @@
 """Sealed boxes, stations and sticks for tests: real keys, real bundles, the real installer, models in NumPy."""
 
+import platform
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,20 +19,29 @@ from appliance.model.identity import ModelName, ModelVersion
 from appliance.publish.ceremony import hold_ceremony
 from appliance.publish.cutting import CutRequest, cut
 from appliance.publish.items import add_config, add_model, add_publisher, add_site
+from appliance.publish.software import add_software
 from appliance.publish.station import Station
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import Settings
+from appliance.slots.installing import install_tree
+from appliance.slots.places import Places
+from appliance.slots.record import SlotName
+from appliance.slots.starting import prepare_start
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.box import Box
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.preparation import ApplyRequest, inspect
 from appliance.updates.provisioning import provision
+from appliance.updates.software_slots import SoftwareSlots
 from appliance.updates.update_run import UpdateProgress
+from appliance.updates.update_works import UpdateWorks
+from tests.slots.trees import make_tree
 
 PASSPHRASE = b"a few words in a row"
 PUBLISHER = "factory"
 SITE = "hall-1"
 SERIAL = "A1"
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 KEEPS = ModelName("keeps")
 ONE, TWO, THREE = ModelVersion(1), ModelVersion(2), ModelVersion(3)
 
@@ -119,6 +130,14 @@ class Publisher:
         items = (f"models/{PUBLISHER}/{KEEPS}/{version}.json",)
         return self.cut(f"v{version}", CutRequest(Devices(all=True), items=items))
 
+    def release(self, version: str, *, data_epoch: int = 1, python: str = THIS_PYTHON, **tree: str) -> Path:
+        """Sign a small release of the software, and write a stick `s<version>` with it alone."""
+        directory = self.directory / "trees" / version
+        make_tree(directory, version, data_epoch=data_epoch, python=python, machine=platform.machine(), **tree)
+        with self.opened() as station:
+            target = add_software(station, directory, silent, 1 << 12)
+        return self.cut(f"s{version}", CutRequest(Devices(all=True), items=(target,)))
+
     def cut_short(self, version: int) -> Path:
         """Write a stick that has to be installed within a day."""
         self.add(write_model(self.directory / "packages", version))
@@ -138,6 +157,7 @@ class SealedBox:
         self.settings = Settings(state_directory=state, runtime_directory=self.runtime)
         self.layout = self.settings.layout
         self.clock = clock
+        self.running: SlotName | None = None  # the slot whose software this process plays
         self.steps: list[str] = []
 
     def now(self) -> datetime:
@@ -157,10 +177,40 @@ class SealedBox:
     def apply(self, place: Path, **request: object) -> UpdateOutcome:
         wanted = replace(ApplyRequest(place), **request)  # type: ignore[arg-type]
         self.steps.clear()
-        return offline_updates.run_offline(self.settings, lambda works: works.apply(wanted), self._note, self.now)
+        return self._run(lambda works: works.apply(wanted))
 
     def roll_back(self) -> UpdateOutcome:
-        return offline_updates.run_offline(self.settings, lambda works: works.roll_back(), self._note, self.now)
+        return self._run(lambda works: works.roll_back())
+
+    def install_software(self, tree: Path) -> None:
+        """Put the first software into slot A, as an installation does."""
+        install_tree(self.places, tree, lambda _: None)
+        self.running = SlotName.A
+
+    @property
+    def places(self) -> Places:
+        return Places(self.layout.root, self.runtime / "rescue", self.runtime / "bytecode", self.runtime)
+
+    def start(self) -> str:
+        """Start the service as far as the selector goes: whose software runs from now on. Returns its story."""
+        begun = prepare_start(self.places, [], lambda _: None)
+        record = self.places.slots.read()
+        self.running = record.run.slot if record.run is not None else None
+        return "; ".join(begun.story)
+
+    def finish_open(self) -> UpdateOutcome | None:
+        """What the service does when its models are loaded and it has lived for a while."""
+
+        async def finish(works: UpdateWorks) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
+            await works.recover()
+            yield await works.finish_open() or UpdateOutcome(0, "NOTHING", "no update is open")
+
+        outcome = self._run(finish)
+        return None if outcome.result == "NOTHING" else outcome
+
+    def _run(self, work: offline_updates.Work) -> UpdateOutcome:
+        slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine())
+        return offline_updates.run_offline(self.settings, work, self._note, self.now, slots)
 
     def inspect(self, place: Path) -> UpdateOutcome:
         with self.box() as box:
@@ -169,7 +219,8 @@ class SealedBox:
     @contextmanager
     def box(self) -> Iterator[Box]:
         with ModelRegistry.open(self.layout) as registry:
-            yield Box.of(self.settings, registry, has_gpu=lambda: False, now=self.now)
+            slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine())
+            yield Box.of(self.settings, registry, has_gpu=lambda: False, now=self.now, slots=slots)
 
     def desired(self) -> ModelVersion | None:
         with self.box() as box:
