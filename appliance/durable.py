@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from appliance.errors import Failed
+from appliance.errors import CannotWrite, Failed
 
 CHUNK_BYTES = 4 * 1024 * 1024
 READ_ONLY = 0o444
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 Advance = Callable[[int], None]  # so many more bytes are done
 
@@ -38,7 +39,8 @@ def disk_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise Failed(f"{doing}: {error.strerror}{where}", hint=_disk_hint(error.errno)) from error
+        kind = CannotWrite if error.errno in _NO_SPACE | _NOT_OURS else Failed
+        raise kind(f"{doing}: {error.strerror}{where}", hint=_disk_hint(error.errno)) from error
 
 
 def copy_hashed(
@@ -145,6 +147,6 @@ def _write_all(descriptor: int, chunk: memoryview) -> None:
 def _disk_hint(number: int | None) -> str:
     if number in _NO_SPACE:
         return "make room: remove versions that nobody needs with appliance models remove, then appliance models gc"
-    if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    if number in _NOT_OURS:
         return "the state directory must be writable, on a file system with hard links (ext4, xfs, btrfs)"
     return "the disk may be failing: journalctl -k" if number == errno.EIO else ""

@@ -81,3 +81,11 @@ class Failed(ApplianceError):
 
     kind = ErrorKind.FAILED
     device_lost = False  # whether a device works no longer for this process: only another one can use it
+
+
+class StateUnusable(Failed):
+    """What is kept on this box cannot be understood, and no second attempt will."""
+
+
+class CannotWrite(Failed):
+    """A disk of this box takes nothing: it is full, read-only, or somebody else's."""

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from appliance.bundle.refusal import UpdateRefused
+from appliance.cli.service_status import ServiceEnded
 from appliance.convert.refusal import ConversionRefused
 from appliance.errors import ApplianceError, ErrorKind, InvalidInput
 
@@ -30,6 +31,8 @@ def exit_code(error: ApplianceError) -> int:
     """Return the exit status of a command that ended with this error."""
     if isinstance(error, (ConversionRefused, UpdateRefused)):
         return int(error.reason.value)
+    if isinstance(error, ServiceEnded):
+        return int(error.status)
     if isinstance(error, DaemonUnreachable):
         return ExitCode.UNREACHABLE
     return ExitCode.USAGE if isinstance(error, WrongUsage) else ExitCode.FAILED

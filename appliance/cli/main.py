@@ -44,7 +44,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 failed, 2 wrong usage or settings, 3 the daemon cannot be reached. "
     "10 and more: why `convert` refused a source, or a box an update.",
 )
-app.command()(invalid_is_usage(serve))
+app.command()(serve)
 app.command()(status)
 app.command()(metrics)
 app.add_typer(models.app, name="models")

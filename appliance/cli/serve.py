@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from appliance.cli.service_status import ServiceEnded, ServiceStatus
+from appliance.errors import ApplianceError
 from appliance.process_environment import remove_outbound_variables, systemd_environment
 from appliance.settings import Settings, load_settings
-from appliance.slots.ending import START_AGAIN
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +48,22 @@ def serve(
     """Serve models over gRPC until SIGTERM.
 
     SIGHUP reads settings and models again. A Unix socket in the state directory is always served too.
+
+    Exit status: 0 after SIGTERM, 65 state that cannot be understood, 73 state directory that cannot be written, 75
+    another start can help, 78 settings, 1 anything else.
     """
     overrides = _overrides(state, models, listen)
 
     def read_settings() -> Settings:
         return load_settings(config, overrides)
 
-    settings = read_settings()
-    clean, starts_again = asyncio.run(_run(settings, read_settings, rescue, rescue_seconds))
+    try:
+        settings = read_settings()
+        clean, starts_again = asyncio.run(_run(settings, read_settings, rescue, rescue_seconds))
+    except ApplianceError as error:
+        raise ServiceEnded(error) from error
     if clean and starts_again:
-        raise typer.Exit(START_AGAIN)
+        raise typer.Exit(ServiceStatus.START_AGAIN)
     if not clean:
         # A thread is stuck in native code: waiting for it at exit would never end.
         sys.stderr.flush()

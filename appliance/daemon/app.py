@@ -280,14 +280,15 @@ class Daemon:
         self._notifier.ready(self._summary())
 
     async def _show_life(self) -> None:
-        """Feed the watchdog, ask for more time while models load, and say how far the build of an engine is."""
+        """Feed the watchdog, ask for more time while models load, and say what serves and what is being built."""
         period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
-        building = ""
+        told = ""
         while True:
-            before, building = building, building_text(self._manager.engines.builds())
-            if building != before:
-                doing = self._summary() if self.state == "READY" else self._loading_text()
-                self._notifier.status("; ".join(filter(None, [doing, building])))
+            doing = self._summary() if self.state == "READY" else self._loading_text()
+            text = "; ".join(filter(None, [doing, building_text(self._manager.engines.builds())]))
+            if text != told:
+                self._notifier.status(text)
+                told = text
             if self.state == "STARTING":
                 self._notifier.extend_timeout(_EXTENSION_S)
             if self._watchdog_s:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance.errors import Busy, Failed
+from appliance.errors import Busy, CannotWrite, Failed
 from appliance.settings import StateLayout
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
@@ -19,7 +19,7 @@ def daemon_lock(layout: StateLayout) -> Iterator[None]:
         layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Failed(
+        raise CannotWrite(
             f"cannot use state directory {layout.root}: {error.strerror}: {error.filename}",
             hint="name a writable one: appliance serve --state DIR",
         ) from error

@@ -15,15 +15,16 @@ from itertools import count
 from pathlib import Path
 
 from appliance.durable import disk_errors, exclusive_lock, fsync_directory, make_directory
-from appliance.errors import ApplianceError, Busy, Failed
+from appliance.errors import ApplianceError, Busy, CannotWrite, Failed, StateUnusable
 from appliance.registry.migrations import MIGRATIONS
 
 _DAMAGED = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"})
 _WAITED = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+_NOT_WRITABLE = frozenset({"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"})
 _NO_SPACE = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE"})
 
 
-class DatabaseDamaged(Failed):
+class DatabaseDamaged(StateUnusable):
     """The file is there, and is no sound database."""
 
 
@@ -158,7 +159,7 @@ class Database:
     def _check_not_from_the_future(self, connection: sqlite3.Connection, newest: int) -> None:
         found = _schema(connection)
         if found > newest:
-            raise Failed(
+            raise StateUnusable(
                 f"{self.path} has schema {found}, this version of the appliance knows schemas up to {newest}",
                 hint="install the newer version of the appliance again, or name another state directory",
             )
@@ -188,7 +189,8 @@ class Database:
             if primary in _WAITED:
                 raise Busy(f"{self.path} is being written by another process", hint="try again") from error
             hint = "make room on the disk" if name in _NO_SPACE else "look at the disk and at the file's owner"
-            raise Failed(f"{self.path}: {error} ({name or type(error).__name__})", hint=hint) from error
+            kind = CannotWrite if name in _NO_SPACE or primary in _NOT_WRITABLE else Failed
+            raise kind(f"{self.path}: {error} ({name or type(error).__name__})", hint=hint) from error
 
 
 def _schema(connection: sqlite3.Connection) -> int:

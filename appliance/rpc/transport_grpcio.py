@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from appliance.errors import ApplianceError, Failed
+from appliance.errors import ApplianceError, Busy
 from appliance.rpc.call import Call, Parts, ServerStreamMethod, Service, StreamMethod, UnaryMethod, joined
 from appliance.rpc.status import status_code
 from appliance.rpc.unix_socket import remove_dead_socket
@@ -71,7 +71,7 @@ class GrpcioTransport:
     def listen(self, address: str, *, socket_mode: int | None = None) -> str:
         """Bind `host:port` (port 0: any) or `unix:/path`; return the address that clients use.
 
-        Raises Failed if it cannot be bound.
+        Raises Busy if it cannot be bound.
         """
         path = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         if path is not None:
@@ -79,7 +79,7 @@ class GrpcioTransport:
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise Failed(
+            raise Busy(
                 f"cannot listen on {address}: it is in use, or not an address of this machine",
                 hint="who has it: ss -ltnp; another address: appliance serve --listen HOST:PORT",
             ) from error

@@ -72,7 +72,7 @@ def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
     assert appliance("nonesuch").code == 2
 
 
-@pytest.mark.parametrize("command", [["status"], ["serve"], ["models", "list"], ["infer", "digits"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["status"], ["models", "list"], ["infer", "digits"]], ids=" ".join)
 def test_settings_that_are_not_valid_are_wrong_usage(command: list[str], tmp_path) -> None:
     settings = tmp_path / "appliance.toml"
     settings.write_text("[server]\nlisten = 17\n")

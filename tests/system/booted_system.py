@@ -1,7 +1,7 @@
 """A machine for tests: this system's own systemd in namespaces of its own, with a disk that outlives its power.
 
-Nothing is downloaded and nothing on the host changes. It needs root, namespaces, overlayfs and cgroup v2; memory limits
-are not enforced in it.
+Nothing is downloaded and nothing on the host changes. It needs root, namespaces, overlayfs and cgroup v2. Limits
+of memory are not enforced in it.
 """
 
 import contextlib
@@ -67,7 +67,11 @@ class BootedSystem:
     def status_of(self, command: str, *, timeout_s: float = 120) -> int:
         """Run a shell command in the machine and return its exit status."""
         return subprocess.run(
-            self._inside(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout_s, check=False
+            self._inside(command),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout_s,
+            check=False,
         ).returncode
 
     def start(self, command: str) -> "subprocess.Popen[bytes]":

@@ -1,0 +1,118 @@
+"""The appliance on a machine of its own: installed from its package, without a network, under a real systemd."""
+
+import pytest
+
+from tests.system.booted_system import BootedSystem
+from tests.system.installed import UNIT, add_models, end_load, infers, install, main_pid, start_load, wait_ready
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
+
+@pytest.fixture(scope="module")
+def cabinet(system: BootedSystem, package) -> BootedSystem:
+    system.boot()
+    install(system, package)
+    wait_ready(system)
+    add_models(system)
+    return system
+
+
+def told(system: BootedSystem) -> str:
+    return system.show(UNIT, "StatusText")["StatusText"]
+
+
+def test_the_package_installs_without_a_network_and_the_service_is_ready(cabinet):
+    cabinet.wait_until(lambda: "serving 2 model versions" in told(cabinet), "both models in the status line", 30)
+    assert infers(cabinet)
+    assert "slot A" in cabinet.run(f"journalctl --unit {UNIT} --no-pager | grep 'starting software'")
+
+
+def test_a_killed_daemon_comes_back(cabinet):
+    before = main_pid(cabinet)
+    cabinet.run(f"kill -KILL {before}")
+    cabinet.wait_until(lambda: main_pid(cabinet) not in (0, before), "another process")
+    wait_ready(cabinet)
+
+    assert infers(cabinet)
+    assert cabinet.show(UNIT, "NRestarts")["NRestarts"] == "1"
+
+
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_comes_back(cabinet):
+    before = main_pid(cabinet)
+    cabinet.run(f"mkdir -p /run/systemd/system/{UNIT}.d")
+    cabinet.run(f"printf '[Service]\\nWatchdogSec=4\\n' > /run/systemd/system/{UNIT}.d/quick.conf")
+    cabinet.run(f"systemctl daemon-reload && systemctl restart {UNIT}")
+    wait_ready(cabinet)
+    before = main_pid(cabinet)
+    cabinet.run(f"kill -STOP {before}")
+    cabinet.wait_until(lambda: main_pid(cabinet) not in (0, before), "another process")
+    wait_ready(cabinet)
+
+    assert "Watchdog timeout" in cabinet.run(f"journalctl --unit {UNIT} --no-pager")
+    assert infers(cabinet)
+    cabinet.run(f"rm /run/systemd/system/{UNIT}.d/quick.conf && systemctl daemon-reload")
+
+
+def test_a_stop_under_load_fails_no_request_that_was_taken(cabinet):
+    load = start_load(cabinet)
+    cabinet.run(f"systemctl stop {UNIT}")
+    done = end_load(cabinet, load)
+
+    assert done["answered"] > 100
+    assert done["wrong"] == done["failed"] == 0, done
+    assert done["refused"] > 0, "the load went on till the end"
+    cabinet.run(f"systemctl start {UNIT}")
+    wait_ready(cabinet)
+
+
+def test_a_reload_under_load_fails_no_request_and_applies_the_settings(cabinet):
+    load = start_load(cabinet)
+    cabinet.run("printf '[log]\\nlevel = \"WARNING\"\\n' > /etc/appliance/appliance.toml")
+    for _ in range(5):
+        cabinet.run(f"systemctl reload {UNIT}")
+    done = end_load(cabinet, load)
+
+    assert done["answered"] > 100
+    assert (done["wrong"], done["failed"], done["refused"]) == (0, 0, 0), done
+    assert cabinet.json("appliance status --json")["settings"]["log.level"] == "WARNING"
+    cabinet.run("rm /etc/appliance/appliance.toml")
+
+
+def test_settings_that_are_wrong_end_the_service_once_with_a_record_and_a_remedy(cabinet):
+    cabinet.run("echo '[server]' > /etc/appliance/appliance.toml; echo 'listen = 3' >> /etc/appliance/appliance.toml")
+    cabinet.run(f"systemctl restart {UNIT}", check=False)
+    cabinet.wait_until(lambda: cabinet.show(UNIT, "ActiveState")["ActiveState"] == "failed", "failed")
+    shown = cabinet.show(UNIT, "ExecMainStatus", "NRestarts")
+
+    assert shown == {"ExecMainStatus": "78", "NRestarts": "0"}
+    cabinet.wait_until(lambda: cabinet.status_of("ls /var/log/appliance/incident-*.txt") == 0, "a record")
+    assert "server.listen" in cabinet.run("cat /var/log/appliance/incident-*.txt")
+    assert "server.listen" in cabinet.run("appliance doctor", check=False)
+    cabinet.run(f"rm /etc/appliance/appliance.toml; systemctl start {UNIT}")
+    wait_ready(cabinet)
+
+
+def test_a_start_with_a_network_and_one_without_take_the_same_time(cabinet, record_property):
+    seconds = {}
+    for network in ("lo", "lan"):
+        cabinet.power_off()
+        cabinet.boot(network)
+        wait_ready(cabinet)
+        shown = cabinet.show(UNIT, "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        seconds[network] = (
+            int(shown["ActiveEnterTimestampMonotonic"]) - int(shown["ExecMainStartTimestampMonotonic"])
+        ) / 1e6
+        assert infers(cabinet)
+
+    record_property("ready_s", seconds)
+    assert cabinet.run("ss -Hltn | wc -l").strip() == "1", "one listener, on this machine alone"
+
+
+def test_a_package_that_is_removed_leaves_what_it_names(cabinet):
+    before = cabinet.run("apt-get remove --yes appliance")
+
+    assert "left: /var/lib/appliance" in before
+    assert cabinet.status_of("test -e /usr/lib/appliance -o -e /usr/bin/appliance") == 1
+    assert cabinet.run("systemctl list-units --all --no-legend 'appliance*'").strip() == ""
+    cabinet.run("apt-get purge --yes appliance")
+    assert cabinet.status_of("test -e /etc/appliance -o -e /var/log/appliance") == 1
