@@ -60,6 +60,7 @@ class ModelSettings(_Table):
 
     repository_control: bool = True  # RepositoryModelLoad / Unload over gRPC
     load_threads: Annotated[int, Field(ge=1, le=64)] = 4
+    load_timeout_s: Seconds = 600  # a load that takes longer at the start counts as hung; builds of engines do not
     load_attempts: Annotated[int, Field(ge=1)] = 2  # crashes while loading one version before it is refused
     import_memory_bytes: Annotated[int, Field(ge=256 * 1024 * 1024)] = 4 * 1024 * 1024 * 1024
     import_timeout_s: Seconds = 300
@@ -162,6 +163,11 @@ class StateLayout:
     def updates(self) -> Path:
         """The open update's journal, the clock's floor, and the site's signed settings."""
         return self.root / "updates"
+
+    @property
+    def receipts(self) -> Path:
+        """Receipts that no medium has taken yet."""
+        return self.root / "receipts"
 
     @property
     def slots(self) -> Path:

@@ -20,6 +20,7 @@ from appliance.cli.metrics import metrics
 from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
 from appliance.cli.provision import provision
+from appliance.cli.root_files import give_to_service
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
@@ -70,6 +71,8 @@ def main() -> None:
     except ApplianceError as error:
         _explain(error)
         sys.exit(exit_code(error))
+    finally:
+        give_to_service()
 
 
 def _explain(error: ApplianceError) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.cli.client import AdminClient, connect_admin
 from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
 from appliance.cli.output import Advance, say
+from appliance.cli.update_restart import after_restart
 from appliance.daemon.offline_updates import Work, run_offline
 from appliance.daemon.update_room import has_gpu
 from appliance.errors import Busy, Failed
@@ -19,6 +21,7 @@ from appliance.registry.model_registry import ModelRegistry
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.settings import Settings
 from appliance.updates.box import Box
+from appliance.updates.kept_receipts import KeptReceipts
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.preparation import ApplyRequest, inspect
 from appliance.updates.update_run import UpdateProgress
@@ -50,12 +53,15 @@ def applied(settings: Settings, request: ApplyRequest, advance: Advance) -> Upda
         retry=request.retry,
         no_receipt=request.no_receipt,
     )
-    return _done(settings, lambda daemon: daemon.apply_update(asked), lambda works: works.apply(request), advance)
+    outcome = _done(settings, lambda daemon: daemon.apply_update(asked), lambda works: works.apply(request), advance)
+    outcome = after_restart(settings, outcome, advance)
+    return outcome if request.no_receipt else _with_receipts(settings, request.place, outcome)
 
 
 def rolled_back(settings: Settings, advance: Advance) -> UpdateOutcome:
     """Take the last update back. Raises an ApplianceError if it could not be tried."""
-    return _done(settings, AdminClient.roll_back_update, lambda works: works.roll_back(), advance)
+    outcome = _done(settings, AdminClient.roll_back_update, lambda works: works.roll_back(), advance)
+    return after_restart(settings, outcome, advance)
 
 
 def inspected(settings: Settings, place: Path, bundle: str) -> UpdateOutcome:
@@ -96,6 +102,15 @@ def _done(
     except Busy as error:
         busy = UpdateRefused(Refusal.BUSY, error.message, hint="wait for it, then try again: appliance update status")
         return UpdateOutcome.of_refusal(busy)
+
+
+def _with_receipts(settings: Settings, place: Path, outcome: UpdateOutcome) -> UpdateOutcome:
+    """Put on the medium what the daemon may not write there; whoever types this may."""
+    try:
+        delivered = KeptReceipts(settings.layout.receipts).deliver(place)
+    except Failed as error:
+        return replace(outcome, receipt_problem=outcome.receipt_problem or error.message)
+    return replace(outcome, receipt=delivered[-1], receipt_problem="") if delivered else outcome
 
 
 def _followed(events: Iterable[pb.UpdateEvent], steps: "_Steps") -> UpdateOutcome:

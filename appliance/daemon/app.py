@@ -289,8 +289,8 @@ class Daemon:
             if text != told:
                 self._notifier.status(text)
                 told = text
-            if self.state == "STARTING":
-                self._notifier.extend_timeout(_EXTENSION_S)
+            if self.state == "STARTING" and self._manager.longest_load_s() < self.settings.models.load_timeout_s:
+                self._notifier.extend_timeout(_EXTENSION_S)  # a load that hangs ends the start
             if self._watchdog_s:
                 self._notifier.watchdog()
             await asyncio.sleep(period_s)

@@ -56,12 +56,22 @@ class UpdateRoom:
 
     async def before_loading(self) -> None:
         """Put in order what a crash left, and write the start down. Whatever is damaged there: serving goes on."""
+        await asyncio.to_thread(self._forgive_models)
         if self._sealed:
             try:
                 await self.works.recover()
             except Exception as error:  # whatever is damaged there must not keep models from serving
                 logger.exception("no update can be installed: %s", error)  # noqa: TRY401
             await self._write_down(AuditEvent.SERVICE_STARTED, {"software": __version__})
+
+    def _forgive_models(self) -> None:
+        """Models that crashed with software that fell back get their attempts again with this one."""
+        try:
+            if self._box.slots.fell_back_just_now:
+                self._box.registry.forgive_loads()
+                self._box.slots.note_forgiven()
+        except ApplianceError as error:
+            logger.error("crashes under the other software still count against models: %s", error)  # noqa: TRY400
 
     async def after_loading(self) -> None:
         """Finish an update that a crash cut off: its gate is what has just been loaded."""

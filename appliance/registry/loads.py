@@ -30,6 +30,11 @@ def started(connection: sqlite3.Connection, name: ModelName, version: ModelVersi
     )
 
 
+def forgiven(connection: sqlite3.Connection) -> None:
+    """Let attempts that ended another software's process count no more."""
+    connection.execute("UPDATE loads SET unfinished = 0")
+
+
 def finished(
     connection: sqlite3.Connection, name: ModelName, version: ModelVersion, problem: str, now: float
 ) -> None:

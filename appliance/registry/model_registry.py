@@ -292,6 +292,11 @@ class ModelRegistry:
         with self.database.writing() as connection:
             loads.started(connection, name, version, self._clock())
 
+    def forgive_loads(self) -> None:
+        """Let loads that ended the process of other software count no more."""
+        with self.database.writing() as connection:
+            loads.forgiven(connection)
+
     def load_finished(self, name: ModelName, version: ModelVersion, problem: str) -> None:
         """Write down how the load ended; '' means READY."""
         with self.database.writing() as connection:

@@ -106,6 +106,10 @@ class ModelManager:
         await self._changes.ended()
         await self._loader.close()
 
+    def longest_load_s(self) -> float:
+        """For how long the oldest of the loads that go on has gone on, without the time of building engines."""
+        return self._loader.longest_load_s()
+
     def abandon_loads(self) -> None:
         """The process ends while loads run: write down that they did not end it."""
         self._loader.abandon()

@@ -6,6 +6,7 @@ that fails began is given back before its error is reported; what a load produce
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -45,10 +46,16 @@ class VersionLoader:
         )  # they take turns, see EngineWorks
         self._drains: set[asyncio.Task[None]] = set()
         self._loading: dict[tuple[ModelName, ModelVersion], AvailableVersion] = {}  # on loader threads now
+        self._began_s: dict[tuple[ModelName, ModelVersion], float] = {}  # monotonic
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run something that touches the disk on a loader thread."""
         return await self._loop.run_in_executor(self._loaders, function, *arguments)
+
+    def longest_load_s(self) -> float:
+        """For how long the oldest of the loads that go on has gone on; 0 if none does. Engine builds do not count."""
+        began_s = min(tuple(self._began_s.values()), default=None)
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     async def suspects(self, found: Mapping[ModelName, SourceModel]) -> set[ModelName]:
         """Models of which a desired version was being loaded when the process ended last time."""
@@ -133,6 +140,7 @@ class VersionLoader:
     def _open(self, available: AvailableVersion, **how: Any) -> LoadedModel:
         self._source.load_started(available)
         self._loading[available.name, available.version] = available
+        self._began_s[available.name, available.version] = time.monotonic()
         try:
             model = LoadedModel(
                 available, self._loop, gpu_uuid=self._engines.gpu_uuid, device_lost=self._device_lost, **how
@@ -144,6 +152,7 @@ class VersionLoader:
             raise
         finally:
             del self._loading[available.name, available.version]
+            del self._began_s[available.name, available.version]
             give_back_freed_memory()
         self._write_down_success(available)
         return model

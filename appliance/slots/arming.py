@@ -48,6 +48,13 @@ def back(store: SlotStore, reason: str) -> SlotRecord:
         ) from error
 
 
+def note_forgiven(store: SlotStore) -> None:
+    """The models' crashes under the software that failed are forgotten."""
+    record = store.read()
+    if record.fallback is not None:
+        store.write(replace(record, fallback=replace(record.fallback, forgiven=True)))
+
+
 def note_ready(store: SlotStore) -> None:
     """The start that is under way became ready."""
     record = store.read()

@@ -71,6 +71,7 @@ class Fallback:
     version: str
     ticket: str
     reason: str
+    forgiven: bool = False  # whether what crashed under it counts no more against the models
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from appliance.updates.audit_log import AuditLog
 from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.journal import Journal
+from appliance.updates.kept_receipts import KeptReceipts
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.receipts import sign_receipt, write_receipt
 from appliance.updates.site_settings import SiteSettings
@@ -179,6 +180,11 @@ class Box:
         if place is None:
             return outcome
         written = write_receipt(place, signed)
+        if not written.path:
+            try:
+                KeptReceipts(self.layout.receipts).keep(signed)
+            except ApplianceError as error:
+                return replace(outcome, receipt_problem=written.problem or error.message)
         return replace(outcome, receipt=written.path, receipt_problem=written.problem)
 
     def has_confirmed(self, ticket_digest: Digest) -> bool:

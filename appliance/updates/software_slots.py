@@ -119,6 +119,16 @@ class SoftwareSlots:
         """Let the software before run at the next start. Raises Failed."""
         arming.back(self.store, reason)
 
+    @property
+    def fell_back_just_now(self) -> bool:
+        """Whether software that failed may have left crashes that are no model's fault."""
+        fallback = self.store.read().fallback
+        return fallback is not None and not fallback.forgiven and self.running not in (None, fallback.slot)
+
+    def note_forgiven(self) -> None:
+        """Those crashes count no more."""
+        arming.note_forgiven(self.store)
+
     def note_ready(self) -> str:
         """Write down that this start became ready; returns what hindered that, '' if nothing did."""
         if self.running is None:

@@ -49,7 +49,7 @@ def start_load(system: BootedSystem) -> "subprocess.Popen[bytes]":
     shutil.copy2(Path(__file__).with_name("load.py"), system.shared)
     for name in ("loaded", "end"):
         (system.shared / name).unlink(missing_ok=True)
-    load = system.start(f"/usr/bin/python3 -I /shared/load.py {SITE}")
+    load = system.start(f"/usr/bin/python3 -I -B /shared/load.py {SITE}")
     system.wait_until((system.shared / "loaded").exists, "the load runs")
     return load
 

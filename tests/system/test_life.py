@@ -85,8 +85,7 @@ def test_settings_that_are_wrong_end_the_service_once_with_a_record_and_a_remedy
     shown = cabinet.show(UNIT, "ExecMainStatus", "NRestarts")
 
     assert shown == {"ExecMainStatus": "78", "NRestarts": "0"}
-    cabinet.wait_until(lambda: cabinet.status_of("ls /var/log/appliance/incident-*.txt") == 0, "a record")
-    assert "server.listen" in cabinet.run("cat /var/log/appliance/incident-*.txt")
+    cabinet.wait_until(lambda: cabinet.status_of("grep server.listen /var/log/appliance/incident-*") == 0, "a record")
     assert "server.listen" in cabinet.run("appliance doctor", check=False)
     cabinet.run(f"rm /etc/appliance/appliance.toml; systemctl start {UNIT}")
     wait_ready(cabinet)
@@ -105,7 +104,10 @@ def test_a_start_with_a_network_and_one_without_take_the_same_time(cabinet, reco
         assert infers(cabinet)
 
     record_property("ready_s", seconds)
-    assert cabinet.run("ss -Hltn | wc -l").strip() == "1", "one listener, on this machine alone"
+    mine = f"pid={main_pid(cabinet)},"
+    assert [
+        line for line in cabinet.run("ss -Hltnp").splitlines() if mine in line and "127.0.0.1]:8001" not in line
+    ] == []
 
 
 def test_a_package_that_is_removed_leaves_what_it_names(cabinet):
@@ -113,6 +115,11 @@ def test_a_package_that_is_removed_leaves_what_it_names(cabinet):
 
     assert "left: /var/lib/appliance" in before
     assert cabinet.status_of("test -e /usr/lib/appliance -o -e /usr/bin/appliance") == 1
-    assert cabinet.run("systemctl list-units --all --no-legend 'appliance*'").strip() == ""
+    assert (
+        cabinet.run(
+            "systemctl list-units --all --no-legend 'appliance*.service' 'appliance*.timer' 'appliance*.path'"
+        ).strip()
+        == ""
+    )
     cabinet.run("apt-get purge --yes appliance")
     assert cabinet.status_of("test -e /etc/appliance -o -e /var/log/appliance") == 1
