@@ -80,8 +80,6 @@ class UpdateRoom:
 
     async def after_ready(self) -> None:
         """Prove that this software may stay, if it is on trial: not before it has lived for a while."""
-        if problem := await asyncio.to_thread(self._box.slots.note_ready):
-            logger.error("it is not written down that this start became ready: %s", problem)
         if not self._waits_for_proof():
             return
         await asyncio.sleep(PROOF_AFTER_S)

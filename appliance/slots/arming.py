@@ -6,41 +6,43 @@ Called by the daemon that holds its lock, or at installation; the selector does 
 from dataclasses import replace
 
 from appliance.errors import Failed
-from appliance.slots.choice import confirm, fall_back, go_back
-from appliance.slots.record import TRIES, Run, SlotName, SlotRecord, Trial
+from appliance.slots.choice import confirm, go_back
+from appliance.slots.record import TRIES, SlotName, SlotRecord, Trial
 from appliance.slots.store import SlotStore
 
 
 def arm(store: SlotStore, name: SlotName, ticket: str, live: tuple[str, ...]) -> SlotRecord:
-    """Put a filled slot on trial: the next start is its first."""
-    record = store.read()
-    if not record.slots[name].usable:
-        raise Failed(f"slot {name} holds no software that could be tried: {record.slots[name].problem or 'empty'}")
-    return store.write(replace(record, trial=Trial(name, TRIES, ticket, live)))
+    """Put a filled slot on trial: the next start is its first. Raises Failed if it holds nothing."""
+
+    def armed(record: SlotRecord) -> SlotRecord:
+        if not record.slots[name].usable:
+            raise Failed(
+                f"slot {name} holds no software that could be tried: {record.slots[name].problem or 'empty'}"
+            )
+        return replace(record, trial=Trial(name, TRIES, ticket, live))
+
+    return store.change(armed)
 
 
 def keep(store: SlotStore) -> SlotRecord:
     """The slot on trial has proved itself: it is the current one from now on."""
-    return store.write(confirm(store.read()))
+    return store.change(confirm)
 
 
 def refuse(store: SlotStore, reason: str) -> SlotRecord:
     """The slot on trial was judged and does not get another start; the selector falls back at the next one."""
-    record = store.read()
-    assert record.trial is not None, "only a trial can be refused"
-    return store.write(replace(record, trial=replace(record.trial, refused=reason)))
 
+    def refused(record: SlotRecord) -> SlotRecord:
+        assert record.trial is not None, "only a trial can be refused"
+        return replace(record, trial=replace(record.trial, refused=reason))
 
-def cancel(store: SlotStore, reason: str) -> SlotRecord:
-    """End a trial that has not begun, or that the software before it takes back."""
-    record = store.read()
-    return record if record.trial is None else store.write(fall_back(record, reason))
+    return store.change(refused)
 
 
 def back(store: SlotStore, reason: str) -> SlotRecord:
     """Let the software before run at the next start. Raises Failed if it is not there any more."""
     try:
-        return store.write(go_back(store.read(), reason))
+        return store.change(lambda record: go_back(record, reason))
     except ValueError as error:
         raise Failed(
             f"the software before cannot run: {error}",
@@ -48,16 +50,21 @@ def back(store: SlotStore, reason: str) -> SlotRecord:
         ) from error
 
 
-def note_forgiven(store: SlotStore) -> None:
+def note_ready(store: SlotStore) -> SlotRecord:
+    """Systemd has heard that the start that is under way is ready."""
+
+    def ready(record: SlotRecord) -> SlotRecord:
+        run = record.run
+        return record if run is None else replace(record, run=replace(run, ready=True, unready_before=0))
+
+    return store.change(ready)
+
+
+def note_forgiven(store: SlotStore) -> SlotRecord:
     """The models' crashes under the software that failed are forgotten."""
-    record = store.read()
-    if record.fallback is not None:
-        store.write(replace(record, fallback=replace(record.fallback, forgiven=True)))
 
+    def forgiven(record: SlotRecord) -> SlotRecord:
+        fallback = record.fallback
+        return record if fallback is None else replace(record, fallback=replace(fallback, forgiven=True))
 
-def note_ready(store: SlotStore) -> None:
-    """The start that is under way became ready."""
-    record = store.read()
-    run: Run | None = record.run
-    if run is not None and not run.ready:
-        store.write(replace(record, run=replace(run, ready=True, unready_before=0)))
+    return store.change(forgiven)

@@ -65,7 +65,7 @@ def _fill(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: 
         os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
         fsync_directory(store.directory)
     slot = Slot(expected, software.version, software.data_epoch)
-    store.write(store.read().with_slot(name, slot, fallback=None))  # what failed there before is history
+    store.change(lambda record: record.with_slot(name, slot, fallback=None))  # what failed there before is history
     return slot
 
 
@@ -78,11 +78,10 @@ def _whole(tree: Path, expected: str, count: CountFile) -> Software:
 
 def _empty(store: SlotStore, name: SlotName) -> None:
     """Forget what lay in a slot before it is touched."""
-    record = store.read()
-    if record.slots[name] != Slot():
-        store.write(record.with_slot(name, Slot(), undo=""))
-        if record.undo:
-            store.snapshot_path(record.undo).unlink(missing_ok=True)
+    undo = store.read().undo
+    store.change(lambda record: record.with_slot(name, Slot(), undo=""))
+    if undo:
+        store.snapshot_path(undo).unlink(missing_ok=True)
 
 
 def _unpack(archive: BinaryIO, target: Path) -> None:

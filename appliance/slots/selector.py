@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from appliance.errors import ApplianceError
+from appliance.slots.arming import note_ready
 from appliance.slots.choice import ended
 from appliance.slots.ending import how_it_ended
 from appliance.slots.installing import install_tree
@@ -23,6 +24,7 @@ from appliance.slots.tree import tree_digest
 _COMMANDS = """\
 start [ARGS]     systemd's ExecStart: becomes `appliance serve ARGS` of the slot that is chosen
 run ARGS         becomes `appliance ARGS` of the software that runs
+ready            systemd's ExecStartPost: notes that a start became ready
 ended            systemd's ExecStopPost: notes how a start ended
 fill TREE        installs a tree: into an empty slot, or on trial beside what runs
 status [--json]  what lies in the slots
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _start(places, options.arguments)
             case "run":
                 _run(places, options.arguments)
+            case "ready":
+                note_ready(places.slots)
             case "ended":
                 _note_end(places)
             case "fill":
@@ -62,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     usual = Places()
     for name in ("state", "rescue", "bytecode", "runtime"):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", default=getattr(usual, name))
-    parser.add_argument("command", choices=["start", "run", "ended", "fill", "status", "trial-open"])
+    parser.add_argument("command", choices=["start", "run", "ready", "ended", "fill", "status", "trial-open"])
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
@@ -91,13 +95,8 @@ def _run(places: Places, arguments: list[str]) -> NoReturn:
 
 def _note_end(places: Places) -> None:
     how, counts = how_it_ended(os.environ)
-    store = places.slots
-    if not store.exists:
-        return
-    record = store.read()
-    after = ended(record, how, counts=counts)
-    if after != record:
-        store.write(after)
+    if places.slots.exists:
+        places.slots.change(lambda record: ended(record, how, counts=counts))
 
 
 def _show(places: Places, *, as_json: bool) -> None:

@@ -1,14 +1,15 @@
 """The record of the slots on disk, in two copies that are written in turn: whatever tears one leaves the other.
 
-One writer at a time: the daemon that holds its lock, or the selector before it starts and after it has ended.
+Writers take turns by the directory's flock.
 """
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, make_directory
 from appliance.errors import Failed, InvalidInput
 from appliance.slots.record import SlotName, SlotRecord
 
@@ -53,6 +54,15 @@ class SlotStore:
                 hint="install the software again: apt install ./appliance_*.deb, or scripts/install.sh",
             )
         return max(found, key=lambda record: record.number, default=SlotRecord())
+
+    def change(self, change: Callable[[SlotRecord], SlotRecord]) -> SlotRecord:
+        """Read, change and write in one turn: the daemon and the selector may both be at work. Raises Failed."""
+        with disk_errors("writing the record of the software slots"):
+            make_directory(self.directory)
+        with exclusive_lock(self.directory):
+            before = self.read()
+            after = change(before)
+            return before if after == before else self.write(after)
 
     def write(self, record: SlotRecord) -> SlotRecord:
         """Write it down durably over the older copy. Returns it with its number. Raises Failed."""

@@ -123,6 +123,8 @@ class SoftwareActivation:
 
     def _problem(self, names: tuple[ModelName, ...]) -> str:
         """Say why this software may not stay: a model that served does not, or nobody answers at the door."""
+        if not self._box.slots.became_ready:
+            return "systemd has not heard that it is ready"
         problems: Mapping[ModelName, str] = self._gate.settle(names)
         found = [f"{name}: {problem}" for name, problem in sorted(problems.items())]
         answer = self._gate.self_call()

@@ -10,7 +10,6 @@ from enum import Enum
 from pathlib import Path
 
 import appliance
-from appliance.errors import ApplianceError
 from appliance.settings import StateLayout
 from appliance.slots import arming
 from appliance.slots.record import SlotName, SlotRecord
@@ -129,12 +128,8 @@ class SoftwareSlots:
         """Those crashes count no more."""
         arming.note_forgiven(self.store)
 
-    def note_ready(self) -> str:
-        """Write down that this start became ready; returns what hindered that, '' if nothing did."""
-        if self.running is None:
-            return ""
-        try:
-            arming.note_ready(self.store)
-        except ApplianceError as error:
-            return error.message
-        return ""
+    @property
+    def became_ready(self) -> bool:
+        """Whether systemd has heard that this start is ready."""
+        run = self.store.read().run
+        return run is not None and run.ready

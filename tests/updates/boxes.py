@@ -23,6 +23,7 @@ from appliance.publish.software import add_software
 from appliance.publish.station import Station
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import Settings
+from appliance.slots.arming import note_ready
 from appliance.slots.installing import install_tree
 from appliance.slots.places import Places
 from appliance.slots.record import SlotName
@@ -199,7 +200,9 @@ class SealedBox:
         return "; ".join(begun.story)
 
     def finish_open(self) -> UpdateOutcome | None:
-        """What the service does when its models are loaded and it has lived for a while."""
+        """What the service does when its models are loaded, systemd has heard it, and it has lived for a while."""
+        if self.places.slots.exists:
+            note_ready(self.places.slots)
 
         async def finish(works: UpdateWorks) -> AsyncIterator[UpdateProgress | UpdateOutcome]:
             await works.recover()
