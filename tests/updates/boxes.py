@@ -199,9 +199,9 @@ class SealedBox:
         self.running = record.run.slot if record.run is not None else None
         return "; ".join(begun.story)
 
-    def finish_open(self) -> UpdateOutcome | None:
+    def finish_open(self, *, ready: bool = True) -> UpdateOutcome | None:
         """What the service does when its models are loaded, systemd has heard it, and it has lived for a while."""
-        if self.places.slots.exists:
+        if ready and self.places.slots.exists:
             note_ready(self.places.slots)
 
         async def finish(works: UpdateWorks) -> AsyncIterator[UpdateProgress | UpdateOutcome]:

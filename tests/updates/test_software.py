@@ -3,7 +3,6 @@ import pytest
 from appliance.bundle.ticket import Devices
 from appliance.publish.cutting import CutRequest
 from appliance.registry.ticket_records import TicketState
-from appliance.slots.arming import note_ready
 from appliance.slots.record import SlotName
 from appliance.slots.tree import check_tree
 from tests.slots.trees import make_tree
@@ -218,12 +217,15 @@ def test_a_box_whose_slots_are_both_bad_takes_software_and_nothing_else(publishe
     assert check_tree(box.places.slots.path(B), box.places.slots.read().slots[B].tree) == ""
 
 
-def test_a_start_that_became_ready_is_written_down(box):
-    note_ready(box.places.slots)
-    record = box.places.slots.read()
+def test_software_that_systemd_never_heard_of_as_ready_may_not_stay(publisher, box):
+    box.apply(publisher.release("0.2.0"))
+    box.start()
+    refused = box.finish_open(ready=False)
 
-    assert record.run is not None
-    assert record.run.ready
+    assert refused is not None
+    assert refused.code == 33
+    assert "has not heard" in refused.message
+    assert "0.1.0 from slot A" in box.start()
 
 
 def test_inspect_says_which_release_a_stick_brings_and_changes_nothing(publisher, box):
