@@ -61,6 +61,7 @@ class ModelSettings(_Table):
     repository_control: bool = True  # RepositoryModelLoad / Unload over gRPC
     load_threads: Annotated[int, Field(ge=1, le=64)] = 4
     load_timeout_s: Seconds = 600  # a load that takes longer at the start counts as hung; builds of engines do not
+    hung_after_s: Seconds = 60  # an execution that takes longer, and ten times the longest before it, counts as hung
     load_attempts: Annotated[int, Field(ge=1)] = 2  # crashes while loading one version before it is refused
     import_memory_bytes: Annotated[int, Field(ge=256 * 1024 * 1024)] = 4 * 1024 * 1024 * 1024
     import_timeout_s: Seconds = 300

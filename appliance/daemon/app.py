@@ -280,18 +280,21 @@ class Daemon:
         self._notifier.ready(self._summary())
 
     async def _show_life(self) -> None:
-        """Feed the watchdog, ask for more time while models load, and say what serves and what is being built."""
+        """Feed the watchdog while every instance computes, ask for time while models load, and say what goes on."""
         period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
         told = ""
         while True:
+            hung = self._manager.hung(self.settings.models.hung_after_s)
             doing = self._summary() if self.state == "READY" else self._loading_text()
-            text = "; ".join(filter(None, [doing, building_text(self._manager.engines.builds())]))
+            text = "; ".join(filter(None, [hung and "hung", doing, building_text(self._manager.engines.builds())]))
             if text != told:
                 self._notifier.status(text)
                 told = text
+                if hung:
+                    logger.critical("no sign of life for systemd any more: %s", hung)
             if self.state == "STARTING" and self._manager.longest_load_s() < self.settings.models.load_timeout_s:
                 self._notifier.extend_timeout(_EXTENSION_S)  # a load that hangs ends the start
-            if self._watchdog_s:
+            if self._watchdog_s and not hung:
                 self._notifier.watchdog()
             await asyncio.sleep(period_s)
 

@@ -18,6 +18,7 @@ from appliance.model.config import TimeoutAction
 from appliance.serving.batching import BatchingPolicy, Dispatch, WaitUntil, decide
 from appliance.serving.request import Batch, InferenceRequest
 
+NOTHING = Batch([], 0)  # nobody asked for anything
 _LOOK_AHEAD = 4096  # requests considered for one batch; bounds the time under the lock
 
 
@@ -81,12 +82,15 @@ class DynamicBatcher:
         if rejected:
             self._refused(request, _timed_out())
 
-    def take(self) -> Batch | None:
-        """Wait for work and return it; None once the batcher is closed and empty. Called by worker threads."""
+    def take(self, idle_s: float | None = None) -> Batch | None:
+        """Wait for work and return it; None once the batcher is closed and empty. Called by worker threads.
+
+        idle_s: after so long without any work, return NOTHING.
+        """
         while True:
             refused: list[InferenceRequest] = []
             with self._changed:
-                batch = self._next(refused)
+                batch = self._next(refused, idle_s)
                 if batch is None and not refused:
                     if self._closed and not self._waiting:
                         return None
@@ -102,7 +106,7 @@ class DynamicBatcher:
             self._closed = True
             self._changed.notify_all()
 
-    def _next(self, refused: list[InferenceRequest]) -> Batch | None:
+    def _next(self, refused: list[InferenceRequest], idle_s: float | None) -> Batch | None:
         """Form a batch, or wait once for a change. The lock is held on entry and exit."""
         now_s = self._clock()
         if self._waiting == 1 and not self._policy.delay_s:  # the common case when the box is not busy
@@ -111,8 +115,8 @@ class DynamicBatcher:
         candidates = list(self._candidates())
         blocked = self._policy.joins and len(candidates) < min(self._waiting, _LOOK_AHEAD)
         if not candidates:
-            if not self._closed and not refused:
-                self._changed.wait()
+            if not self._closed and not refused and not self._changed.wait(idle_s):
+                return NOTHING
             return None
         rows = [request.rows for request in candidates]
         oldest_s = min(request.queued_ns for request in candidates) / 1e9

@@ -14,9 +14,10 @@ from appliance.backends.base import BackendModel, ModelInstance
 from appliance.errors import ApplianceError, Failed
 from appliance.model.config import InstanceGroup
 from appliance.model.config_completion import ServedModel
-from appliance.serving.dynamic_batcher import DynamicBatcher
+from appliance.serving.dynamic_batcher import NOTHING, DynamicBatcher
 from appliance.serving.execution import execute_batch
 from appliance.serving.golden_check import GoldenCheck
+from appliance.serving.pulse import Pulse
 from appliance.serving.request import Batch, InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 
@@ -50,9 +51,16 @@ class InstanceWorker:
         self._deliver = deliver
         self._device_lost = device_lost
         self._batched = batched
+        self._pulse = Pulse()
         self.ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    def hung(self, patience_s: float) -> str:
+        """Say in a sentence why this instance does not compute any more, '' if it does."""
+        if not self._thread.is_alive():
+            return "its thread has ended"
+        return self._pulse.hung(patience_s)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until the thread has closed its instance; False if it did not in time."""
@@ -74,7 +82,7 @@ class InstanceWorker:
     def _warm(self, instance: ModelInstance) -> bool:
         try:
             for request in self._warm_up:
-                instance.execute(request.inputs, request.outputs)
+                self._compute(instance, request)
             if self._golden is not None:
                 self._golden.run(instance)
         except Exception as error:  # noqa: BLE001  (a model that fails here is not served; the loader says so)
@@ -89,9 +97,32 @@ class InstanceWorker:
             self._device_lost(error)
 
     def _serve(self, instance: ModelInstance) -> None:
-        while (batch := self._batcher.take()) is not None:
+        while (batch := self._batcher.take(self._pulse.proof_after_s)) is not None:
+            if batch is NOTHING:
+                self._prove(instance)
+                continue
+            self._pulse.begin()
             self._answer(instance, batch)
+            self._pulse.end()
             del batch  # while this thread waits, nobody's data stay in memory
+
+    def _prove(self, instance: ModelInstance) -> None:
+        """Compute the warm-up, though nobody asked."""
+        if not self._warm_up:
+            return  # a model that takes any size: nothing is known that it could compute
+        try:
+            self._compute(instance, self._warm_up[0])
+        except Exception as error:
+            logger.exception("an idle instance does not compute its warm-up any more")
+            if isinstance(error, Failed) and error.device_lost:
+                self._device_lost(error)
+
+    def _compute(self, instance: ModelInstance, request: InferenceRequest) -> None:
+        self._pulse.begin()
+        try:
+            instance.execute(request.inputs, request.outputs)
+        finally:
+            self._pulse.end()
 
     def _answer(self, instance: ModelInstance, batch: Batch) -> None:
         try:

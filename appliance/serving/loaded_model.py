@@ -177,6 +177,10 @@ class LoadedModel:
             if timer is not None:
                 timer.cancel()
 
+    def hung(self, patience_s: float) -> str:
+        """Say in a sentence why one of its instances does not compute any more, '' if all do."""
+        return next(filter(None, (worker.hung(patience_s) for worker in self._workers)), "")
+
     def retire(self) -> None:
         """Refuse new requests; what is queued will still be answered."""
         self._batcher.close()

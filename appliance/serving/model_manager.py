@@ -106,6 +106,13 @@ class ModelManager:
         await self._changes.ended()
         await self._loader.close()
 
+    def hung(self, patience_s: float) -> str:
+        """Say which version that serves does not compute any more, and why; '' if all do."""
+        for model in self.table.loaded():
+            if reason := model.hung(patience_s):
+                return f"{model.name} version {model.version}: {reason}"
+        return ""
+
     def longest_load_s(self) -> float:
         """For how long the oldest of the loads that go on has gone on, without the time of building engines."""
         return self._loader.longest_load_s()

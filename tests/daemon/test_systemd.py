@@ -1,5 +1,6 @@
 """What the daemon tells systemd, read from a real notification socket."""
 
+import contextlib
 import signal
 import socket
 import tempfile
@@ -32,6 +33,14 @@ class NotifySocket:
                 self.messages.append(self._socket.recv(4096).decode())
             except TimeoutError:
                 pytest.fail(f"no {text!r} among {self.messages}")
+
+    def has_heard(self, text: str) -> bool:
+        """Whether a message with this text has come since `wait_for` returned last."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.messages.append(self._socket.recv(4096).decode())
+        return any(text in message for message in self.messages)
 
     def close(self) -> None:
         self._socket.close()

@@ -101,6 +101,37 @@ def write_mlp(path: Path, widths: Sequence[int] = (1024, 4096, 1024, 64)) -> Pat
     return write_graph(path, nodes, inputs, [tensor("OUTPUT0", "FP32", ["N", widths[-1]])], weights)
 
 
+def write_spinner(path: Path) -> Path:
+    """OUTPUT0 INT64 [1] = INPUT0 INT64 [1], counted up one by one: a large number takes as long as is wanted."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["goes_on"]),
+            helper.make_node("Add", ["count", "one"], ["counted"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count", TensorProto.INT64, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("counted", TensorProto.INT64, [1]),
+        ],
+        [numpy_helper.from_array(np.ones(1, np.int64), "one")],
+    )
+    constants = {"scalar": np.zeros(0, np.int64), "true": np.array(True), "zero": np.zeros(1, np.int64)}
+    nodes = [
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(v))
+            for name, v in constants.items()
+        ),
+        helper.make_node("Reshape", ["INPUT0", "scalar"], ["trips"]),
+        helper.make_node("Loop", ["trips", "true", "zero"], ["OUTPUT0"], body=body),
+    ]
+    return write_graph(path, nodes, [tensor("INPUT0", "INT64", [1])], [tensor("OUTPUT0", "INT64", [1])])
+
+
 def tensor(name: str, datatype: str, shape: Dims) -> onnx.ValueInfoProto:
     """An input or output of a graph, in the words of the wire."""
     return helper.make_tensor_value_info(name, ELEMENT_TYPES[datatype], list(shape))
