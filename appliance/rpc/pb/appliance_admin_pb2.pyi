@@ -13,7 +13,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings", "device", "update")
+    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings", "device", "update", "hardware", "clock", "slots", "problems")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,10 @@ class StatusResponse(_message.Message):
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
+    HARDWARE_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     product_version: str
     pid: int
     start_time_unix_s: int
@@ -47,10 +51,190 @@ class StatusResponse(_message.Message):
     settings: _containers.ScalarMap[str, str]
     device: DeviceStatus
     update: UpdateProgress
-    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ...) -> None: ...
+    hardware: Hardware
+    clock: ClockStatus
+    slots: SlotsStatus
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., slots: _Optional[_Union[SlotsStatus, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Hardware(_message.Message):
+    __slots__ = ("age_s", "board", "jetson_linux", "processor", "processor_count", "memory_total_bytes", "memory_available_bytes", "swap_total_bytes", "swap_free_bytes", "temperatures", "power_rails", "power_mode", "throttling", "throttle_counts", "gpus", "disk", "history")
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    JETSON_LINUX_FIELD_NUMBER: _ClassVar[int]
+    PROCESSOR_FIELD_NUMBER: _ClassVar[int]
+    PROCESSOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_AVAILABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SWAP_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SWAP_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURES_FIELD_NUMBER: _ClassVar[int]
+    POWER_RAILS_FIELD_NUMBER: _ClassVar[int]
+    POWER_MODE_FIELD_NUMBER: _ClassVar[int]
+    THROTTLING_FIELD_NUMBER: _ClassVar[int]
+    THROTTLE_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    DISK_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    age_s: float
+    board: str
+    jetson_linux: str
+    processor: str
+    processor_count: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    swap_total_bytes: int
+    swap_free_bytes: int
+    temperatures: _containers.RepeatedCompositeFieldContainer[Temperature]
+    power_rails: _containers.RepeatedCompositeFieldContainer[PowerRail]
+    power_mode: str
+    throttling: _containers.RepeatedCompositeFieldContainer[Throttle]
+    throttle_counts: _containers.RepeatedCompositeFieldContainer[ThrottleCount]
+    gpus: _containers.RepeatedCompositeFieldContainer[GpuStatus]
+    disk: DiskStatus
+    history: HardwareHistory
+    def __init__(self, age_s: _Optional[float] = ..., board: _Optional[str] = ..., jetson_linux: _Optional[str] = ..., processor: _Optional[str] = ..., processor_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., swap_total_bytes: _Optional[int] = ..., swap_free_bytes: _Optional[int] = ..., temperatures: _Optional[_Iterable[_Union[Temperature, _Mapping]]] = ..., power_rails: _Optional[_Iterable[_Union[PowerRail, _Mapping]]] = ..., power_mode: _Optional[str] = ..., throttling: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ..., throttle_counts: _Optional[_Iterable[_Union[ThrottleCount, _Mapping]]] = ..., gpus: _Optional[_Iterable[_Union[GpuStatus, _Mapping]]] = ..., disk: _Optional[_Union[DiskStatus, _Mapping]] = ..., history: _Optional[_Union[HardwareHistory, _Mapping]] = ...) -> None: ...
+
+class Temperature(_message.Message):
+    __slots__ = ("sensor", "part", "celsius", "critical_celsius")
+    SENSOR_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    sensor: str
+    part: str
+    celsius: float
+    critical_celsius: float
+    def __init__(self, sensor: _Optional[str] = ..., part: _Optional[str] = ..., celsius: _Optional[float] = ..., critical_celsius: _Optional[float] = ...) -> None: ...
+
+class PowerRail(_message.Message):
+    __slots__ = ("name", "watts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WATTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    watts: float
+    def __init__(self, name: _Optional[str] = ..., watts: _Optional[float] = ...) -> None: ...
+
+class Throttle(_message.Message):
+    __slots__ = ("part", "reason")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    part: str
+    reason: str
+    def __init__(self, part: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ThrottleCount(_message.Message):
+    __slots__ = ("part", "reason", "count")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    part: str
+    reason: str
+    count: int
+    def __init__(self, part: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class GpuStatus(_message.Message):
+    __slots__ = ("name", "uuid", "celsius", "slowdown_celsius", "memory_total_bytes", "memory_used_bytes", "load", "watts", "watts_limit", "clock_hz", "clock_max_hz", "performance_state", "uncorrected_memory_errors", "heat_throttled_s", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    SLOWDOWN_CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    WATTS_FIELD_NUMBER: _ClassVar[int]
+    WATTS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_HZ_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MAX_HZ_FIELD_NUMBER: _ClassVar[int]
+    PERFORMANCE_STATE_FIELD_NUMBER: _ClassVar[int]
+    UNCORRECTED_MEMORY_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    HEAT_THROTTLED_S_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    uuid: str
+    celsius: float
+    slowdown_celsius: float
+    memory_total_bytes: int
+    memory_used_bytes: int
+    load: float
+    watts: float
+    watts_limit: float
+    clock_hz: int
+    clock_max_hz: int
+    performance_state: int
+    uncorrected_memory_errors: int
+    heat_throttled_s: float
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., celsius: _Optional[float] = ..., slowdown_celsius: _Optional[float] = ..., memory_total_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., load: _Optional[float] = ..., watts: _Optional[float] = ..., watts_limit: _Optional[float] = ..., clock_hz: _Optional[int] = ..., clock_max_hz: _Optional[int] = ..., performance_state: _Optional[int] = ..., uncorrected_memory_errors: _Optional[int] = ..., heat_throttled_s: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class DiskStatus(_message.Message):
+    __slots__ = ("total_bytes", "free_bytes", "read_only", "devices", "wear", "end_of_life")
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    WEAR_FIELD_NUMBER: _ClassVar[int]
+    END_OF_LIFE_FIELD_NUMBER: _ClassVar[int]
+    total_bytes: int
+    free_bytes: int
+    read_only: bool
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    wear: float
+    end_of_life: str
+    def __init__(self, total_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., read_only: _Optional[bool] = ..., devices: _Optional[_Iterable[str]] = ..., wear: _Optional[float] = ..., end_of_life: _Optional[str] = ...) -> None: ...
+
+class HardwareHistory(_message.Message):
+    __slots__ = ("watched_s", "hottest", "throttle_episodes", "last_throttled_s_ago")
+    WATCHED_S_FIELD_NUMBER: _ClassVar[int]
+    HOTTEST_FIELD_NUMBER: _ClassVar[int]
+    THROTTLE_EPISODES_FIELD_NUMBER: _ClassVar[int]
+    LAST_THROTTLED_S_AGO_FIELD_NUMBER: _ClassVar[int]
+    watched_s: float
+    hottest: Temperature
+    throttle_episodes: int
+    last_throttled_s_ago: float
+    def __init__(self, watched_s: _Optional[float] = ..., hottest: _Optional[_Union[Temperature, _Mapping]] = ..., throttle_episodes: _Optional[int] = ..., last_throttled_s_ago: _Optional[float] = ...) -> None: ...
+
+class ClockStatus(_message.Message):
+    __slots__ = ("clock_unix_s", "floor_unix_s", "suspect")
+    CLOCK_UNIX_S_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_UNIX_S_FIELD_NUMBER: _ClassVar[int]
+    SUSPECT_FIELD_NUMBER: _ClassVar[int]
+    clock_unix_s: int
+    floor_unix_s: int
+    suspect: bool
+    def __init__(self, clock_unix_s: _Optional[int] = ..., floor_unix_s: _Optional[int] = ..., suspect: _Optional[bool] = ...) -> None: ...
+
+class SlotsStatus(_message.Message):
+    __slots__ = ("current", "slots", "on_trial", "trial_starts_left", "fallback_reason", "fallback_version")
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    ON_TRIAL_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_STARTS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_REASON_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    current: str
+    slots: _containers.RepeatedCompositeFieldContainer[SoftwareSlot]
+    on_trial: str
+    trial_starts_left: int
+    fallback_reason: str
+    fallback_version: str
+    def __init__(self, current: _Optional[str] = ..., slots: _Optional[_Iterable[_Union[SoftwareSlot, _Mapping]]] = ..., on_trial: _Optional[str] = ..., trial_starts_left: _Optional[int] = ..., fallback_reason: _Optional[str] = ..., fallback_version: _Optional[str] = ...) -> None: ...
+
+class SoftwareSlot(_message.Message):
+    __slots__ = ("name", "version", "tree", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    tree: str
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., tree: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("serial", "hardware", "site", "groups", "root_version", "root_fingerprint", "root_key_ids", "receipt_key", "ticket_seq", "ticket_id", "problem")
+    __slots__ = ("serial", "hardware", "site", "groups", "root_version", "root_fingerprint", "root_key_ids", "receipt_key", "ticket_seq", "ticket_id", "problem", "ticket_finished_unix_s")
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     HARDWARE_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +246,7 @@ class DeviceStatus(_message.Message):
     TICKET_SEQ_FIELD_NUMBER: _ClassVar[int]
     TICKET_ID_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FINISHED_UNIX_S_FIELD_NUMBER: _ClassVar[int]
     serial: str
     hardware: str
     site: str
@@ -73,7 +258,8 @@ class DeviceStatus(_message.Message):
     ticket_seq: int
     ticket_id: str
     problem: str
-    def __init__(self, serial: _Optional[str] = ..., hardware: _Optional[str] = ..., site: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., root_version: _Optional[int] = ..., root_fingerprint: _Optional[str] = ..., root_key_ids: _Optional[_Iterable[str]] = ..., receipt_key: _Optional[str] = ..., ticket_seq: _Optional[int] = ..., ticket_id: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+    ticket_finished_unix_s: int
+    def __init__(self, serial: _Optional[str] = ..., hardware: _Optional[str] = ..., site: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., root_version: _Optional[int] = ..., root_fingerprint: _Optional[str] = ..., root_key_ids: _Optional[_Iterable[str]] = ..., receipt_key: _Optional[str] = ..., ticket_seq: _Optional[int] = ..., ticket_id: _Optional[str] = ..., problem: _Optional[str] = ..., ticket_finished_unix_s: _Optional[int] = ...) -> None: ...
 
 class ModelSource(_message.Message):
     __slots__ = ("registry_path", "directory_path", "sealed")
