@@ -107,7 +107,7 @@ class GpuState:
     performance_state: int | None = None  # 0 is the fastest
     uncorrected_memory_errors: int | None = None
     heat_throttled_s: float | None = None  # since the driver was loaded
-    throttling: tuple[ThrottleReason, ...] = ()
+    throttling: tuple[ThrottleReason, ...] | None = None
     problem: str = ""
 
 
@@ -124,7 +124,7 @@ class Hardware:
     temperatures: tuple[Temperature, ...] = ()
     power_rails: tuple[PowerRail, ...] = ()
     power_mode: str | None = None
-    throttling: tuple[Throttle, ...] = ()
+    throttling: tuple[Throttle, ...] | None = None
     throttle_counts: tuple[ThrottleCount, ...] = ()
     gpus: tuple[GpuState, ...] = ()
 
@@ -141,7 +141,7 @@ class Hardware:
     @property
     def faults(self) -> tuple[Throttle, ...]:
         """What slows it down that should not."""
-        return tuple(throttle for throttle in self.throttling if throttle.reason.is_fault)
+        return tuple(throttle for throttle in self.throttling or () if throttle.reason.is_fault)
 
 
 def gpu_part(gpus: Sequence[GpuState], number: int) -> str:

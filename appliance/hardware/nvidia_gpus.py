@@ -47,12 +47,12 @@ def _state(device: NvmlDevice) -> GpuState:
     return state if device.code == SUCCESS else GpuState(state.name, state.uuid, problem=_problem(device.code))
 
 
-def _throttling(device: NvmlDevice) -> tuple[ThrottleReason, ...]:
+def _throttling(device: NvmlDevice) -> tuple[ThrottleReason, ...] | None:
     bits = device.long_number("nvmlDeviceGetCurrentClocksEventReasons")
     if bits is None:
         bits = device.long_number("nvmlDeviceGetCurrentClocksThrottleReasons")  # before driver 535
     if bits is None:
-        return ()
+        return None
     found = tuple(reason for mask, reason in _REASONS if bits & mask)
     if bits & _HW_SLOWDOWN and not any(reason.is_fault for reason in found):
         return (*found, ThrottleReason.OTHER)

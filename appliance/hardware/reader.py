@@ -54,7 +54,7 @@ class HardwareReader:
             temperatures=read_temperatures(files),
             power_rails=read_power_rails(files),
             power_mode=read_power_mode(files),
-            throttling=(*read_throttling(files), *_of_gpus(gpus)),
+            throttling=_throttling(read_throttling(files), gpus),
             throttle_counts=read_throttle_counts(files),
             gpus=gpus,
         )
@@ -84,8 +84,13 @@ def read_within(reader: HardwareReader, longest_s: float = LONGEST_READ_S) -> Ha
     return found[0] if found else None
 
 
-def _of_gpus(gpus: tuple[GpuState, ...]) -> list[Throttle]:
-    return [Throttle(gpu_part(gpus, number), reason) for number, gpu in enumerate(gpus) for reason in gpu.throttling]
+def _throttling(board: tuple[Throttle, ...] | None, gpus: tuple[GpuState, ...]) -> tuple[Throttle, ...] | None:
+    """Join what the board and the GPUs tell; None if nobody tells anything."""
+    found = board
+    for number, gpu in enumerate(gpus):
+        if gpu.throttling is not None:
+            found = (*(found or ()), *(Throttle(gpu_part(gpus, number), reason) for reason in gpu.throttling))
+    return found
 
 
 def _completed(told: GpuState, own: GpuState) -> GpuState:

@@ -16,15 +16,16 @@ _SLOWING = (
 _SUPPLY_EVENTS = {"oc1": "under-voltage", "oc2": "average over-current", "oc3": "momentary over-current"}
 
 
-def read_throttling(files: KernelFiles) -> tuple[Throttle, ...]:
-    """Name the parts that are being slowed down to cool them."""
-    found = set()
+def read_throttling(files: KernelFiles) -> tuple[Throttle, ...] | None:
+    """Name the parts that are being slowed down to cool them; None if nothing here can slow any down."""
+    tells, found = False, set()
     for device in files.glob("sys/class/thermal/cooling_device*"):
         part = _slowed_part(files.text(device / "type") or "")
+        tells = tells or bool(part)
         # -1 is a cooling that is switched off.
         if part and (files.number(device / "cur_state") or 0) > 0:
             found.add(Throttle(part, ThrottleReason.HEAT))
-    return tuple(sorted(found))
+    return tuple(sorted(found)) if tells else None
 
 
 def _slowed_part(kind: str) -> str:

@@ -9,6 +9,7 @@ import psutil
 
 from appliance.errors import InvalidInput
 from appliance.model.lifecycle import ModelState
+from appliance.rpc.box_state import BoxState, add_box
 from appliance.rpc.call import Call, Parts, Service
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
@@ -38,7 +39,9 @@ class AdminService:
         reload: Callable[[], Awaitable[tuple[list[str], list[str]]]],
         device: Callable[[], DeviceFacts | None],
         updates: UpdateWorks | None,
+        box: Callable[[], BoxState] = BoxState,
     ) -> None:
+        """box: what the machine, the clock and the slots are like; asked off the event loop."""
         self._manager = manager
         self._version = version
         self._transport = transport
@@ -48,6 +51,7 @@ class AdminService:
         self._reload = reload
         self._device = device
         self._updates = UpdateMethods(updates)
+        self._box = box
         self._process = psutil.Process()
         self._started_s = time.monotonic()
 
@@ -91,6 +95,7 @@ class AdminService:
             response.device.CopyFrom(device_status(device))
         if progress is not None:
             response.update.CopyFrom(progress)
+        add_box(response, await asyncio.to_thread(self._box))
         return [response.SerializeToString()]
 
     async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002

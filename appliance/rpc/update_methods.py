@@ -74,6 +74,7 @@ def device_status(facts: DeviceFacts) -> pb.DeviceStatus:
         ticket_seq=ticket.seq if ticket is not None else 0,
         ticket_id=ticket.id if ticket is not None else "",
         problem=facts.problem,
+        ticket_finished_unix_s=int(ticket.finished_at or 0) if ticket is not None else 0,
     )
     if root is not None:
         status.root_version, status.root_fingerprint = root.version, root.fingerprint

@@ -57,7 +57,7 @@ ORIN_LINKS = {"sys/dev/block/179:1": f"{EMMC}/mmcblk0p1"}
 SERVER = {
     "sys/class/dmi/id/sys_vendor": "Supermicro\n",
     "sys/class/dmi/id/product_name": "SYS-521GE-TNRT\n",
-    "proc/meminfo": "MemTotal:       131072 kB\nMemAvailable:    65536 kB\nSwapTotal:  2048 kB\nSwapFree:   1024 kB\n",
+    "proc/meminfo": "MemTotal: 131072 kB\nMemAvailable: 65536 kB\nSwapTotal: 2048 kB\nSwapFree: 1024 kB\n",
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: Intel(R) Xeon(R)   Gold 6430\nprocessor\t: 1\n",
     "sys/devices/system/cpu/online": "0-63\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",

@@ -157,7 +157,7 @@ def test_a_bare_virtual_machine_tells_nothing_and_no_zeros(tmp_path) -> None:
     assert hardware.processor_count is None
     assert hardware.memory.swap_total_bytes is None
     assert (hardware.temperatures, hardware.power_rails, hardware.gpus) == ((), (), ())
-    assert (hardware.throttling, hardware.throttle_counts) == ((), ())
+    assert (hardware.throttling, hardware.throttle_counts) == (None, ())
 
 
 @pytest.mark.parametrize(

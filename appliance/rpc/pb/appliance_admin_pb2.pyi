@@ -58,7 +58,7 @@ class StatusResponse(_message.Message):
     def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., slots: _Optional[_Union[SlotsStatus, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Hardware(_message.Message):
-    __slots__ = ("age_s", "board", "jetson_linux", "processor", "processor_count", "memory_total_bytes", "memory_available_bytes", "swap_total_bytes", "swap_free_bytes", "temperatures", "power_rails", "power_mode", "throttling", "throttle_counts", "gpus", "disk", "history")
+    __slots__ = ("age_s", "board", "jetson_linux", "processor", "processor_count", "memory_total_bytes", "memory_available_bytes", "swap_total_bytes", "swap_free_bytes", "temperatures", "power_rails", "power_mode", "throttling", "throttle_counts", "gpus", "disk", "history", "throttling_known")
     AGE_S_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     JETSON_LINUX_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Hardware(_message.Message):
     GPUS_FIELD_NUMBER: _ClassVar[int]
     DISK_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    THROTTLING_KNOWN_FIELD_NUMBER: _ClassVar[int]
     age_s: float
     board: str
     jetson_linux: str
@@ -93,7 +94,8 @@ class Hardware(_message.Message):
     gpus: _containers.RepeatedCompositeFieldContainer[GpuStatus]
     disk: DiskStatus
     history: HardwareHistory
-    def __init__(self, age_s: _Optional[float] = ..., board: _Optional[str] = ..., jetson_linux: _Optional[str] = ..., processor: _Optional[str] = ..., processor_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., swap_total_bytes: _Optional[int] = ..., swap_free_bytes: _Optional[int] = ..., temperatures: _Optional[_Iterable[_Union[Temperature, _Mapping]]] = ..., power_rails: _Optional[_Iterable[_Union[PowerRail, _Mapping]]] = ..., power_mode: _Optional[str] = ..., throttling: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ..., throttle_counts: _Optional[_Iterable[_Union[ThrottleCount, _Mapping]]] = ..., gpus: _Optional[_Iterable[_Union[GpuStatus, _Mapping]]] = ..., disk: _Optional[_Union[DiskStatus, _Mapping]] = ..., history: _Optional[_Union[HardwareHistory, _Mapping]] = ...) -> None: ...
+    throttling_known: bool
+    def __init__(self, age_s: _Optional[float] = ..., board: _Optional[str] = ..., jetson_linux: _Optional[str] = ..., processor: _Optional[str] = ..., processor_count: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., memory_available_bytes: _Optional[int] = ..., swap_total_bytes: _Optional[int] = ..., swap_free_bytes: _Optional[int] = ..., temperatures: _Optional[_Iterable[_Union[Temperature, _Mapping]]] = ..., power_rails: _Optional[_Iterable[_Union[PowerRail, _Mapping]]] = ..., power_mode: _Optional[str] = ..., throttling: _Optional[_Iterable[_Union[Throttle, _Mapping]]] = ..., throttle_counts: _Optional[_Iterable[_Union[ThrottleCount, _Mapping]]] = ..., gpus: _Optional[_Iterable[_Union[GpuStatus, _Mapping]]] = ..., disk: _Optional[_Union[DiskStatus, _Mapping]] = ..., history: _Optional[_Union[HardwareHistory, _Mapping]] = ..., throttling_known: _Optional[bool] = ...) -> None: ...
 
 class Temperature(_message.Message):
     __slots__ = ("sensor", "part", "celsius", "critical_celsius")
@@ -206,20 +208,22 @@ class ClockStatus(_message.Message):
     def __init__(self, clock_unix_s: _Optional[int] = ..., floor_unix_s: _Optional[int] = ..., suspect: _Optional[bool] = ...) -> None: ...
 
 class SlotsStatus(_message.Message):
-    __slots__ = ("current", "slots", "on_trial", "trial_starts_left", "fallback_reason", "fallback_version")
+    __slots__ = ("current", "slots", "on_trial", "trial_starts_left", "fallback_reason", "fallback_version", "running")
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     ON_TRIAL_FIELD_NUMBER: _ClassVar[int]
     TRIAL_STARTS_LEFT_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_REASON_FIELD_NUMBER: _ClassVar[int]
     FALLBACK_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
     current: str
     slots: _containers.RepeatedCompositeFieldContainer[SoftwareSlot]
     on_trial: str
     trial_starts_left: int
     fallback_reason: str
     fallback_version: str
-    def __init__(self, current: _Optional[str] = ..., slots: _Optional[_Iterable[_Union[SoftwareSlot, _Mapping]]] = ..., on_trial: _Optional[str] = ..., trial_starts_left: _Optional[int] = ..., fallback_reason: _Optional[str] = ..., fallback_version: _Optional[str] = ...) -> None: ...
+    running: str
+    def __init__(self, current: _Optional[str] = ..., slots: _Optional[_Iterable[_Union[SoftwareSlot, _Mapping]]] = ..., on_trial: _Optional[str] = ..., trial_starts_left: _Optional[int] = ..., fallback_reason: _Optional[str] = ..., fallback_version: _Optional[str] = ..., running: _Optional[str] = ...) -> None: ...
 
 class SoftwareSlot(_message.Message):
     __slots__ = ("name", "version", "tree", "problem")
