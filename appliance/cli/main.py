@@ -13,6 +13,7 @@ import typer
 from appliance import __version__
 from appliance.cli import audit, backends, engines, models, publish, update
 from appliance.cli.convert import convert
+from appliance.cli.device import device
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
 from appliance.cli.infer import infer
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(status)
+app.command()(device)
 app.command()(metrics)
 app.add_typer(models.app, name="models")
 app.add_typer(update.app, name="update")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from appliance.cli.hardware_metrics import box_families
 from appliance.cli.prometheus_text import MetricFamily
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 
@@ -22,6 +23,7 @@ def metric_families(status: pb.StatusResponse) -> list[MetricFamily]:
         MetricFamily("appliance_ready", "gauge", "Whether it is READY", [({}, status.state == "READY")]),
         MetricFamily("appliance_uptime_seconds", "gauge", "Since its start", [({}, status.uptime_s)]),
         MetricFamily("appliance_resident_bytes", "gauge", "Memory of the daemon", [({}, status.rss_bytes)]),
+        *box_families(status),
         *_of_models(status),
     ]
 

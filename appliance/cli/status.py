@@ -1,63 +1,59 @@
-"""`appliance status`: what the running daemon says of itself, on one screen."""
+"""`appliance status`: service, software, models, machine and time on one screen, with or without a daemon."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
-from appliance.cli.output import format_duration, format_size, print_facts, print_json, print_table, print_text
+from appliance.cli.output import format_duration, print_facts, print_json, print_table, print_text
+from appliance.errors import ApplianceError
 
 if TYPE_CHECKING:
     from appliance.rpc.pb import appliance_admin_pb2 as pb
+    from appliance.settings import Settings
 
 _COLUMNS = ("MODEL", "VERSION", "STATE", "DEVICE", "INSTANCES", "INFERENCES")
+_OF_A_DAEMON = ("pid", "start_time_unix_s", "uptime_s", "listeners", "transport", "rss_bytes", "settings")
 
 
 def status(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
-    """Show what the daemon serves, and why something is not served."""
-    from appliance.cli.client import connect_admin  # noqa: PLC0415  (heavy: not for --help)
-    from appliance.cli.documents import document_of  # noqa: PLC0415
+    """Show service, software, models, machine and clock; why something is not served, and what slows the box down.
 
-    with connect_admin(read_settings(config, state).layout) as daemon:
-        answer = daemon.status()
+    Without a daemon it shows what the disk and the machine tell, and ends with exit status 3.
+    """
+    from appliance.cli.documents import document_of  # noqa: PLC0415  (heavy: not for --help)
+    from appliance.cli.status_screen import status_facts  # noqa: PLC0415
+
+    answer, problem = _ask(read_settings(config, state))
     if as_json:
-        print_json(document_of(answer))
+        document = document_of(answer)
+        print_json(document if problem is None else _without_daemon(document, problem))
     else:
-        _show(answer)
+        print_facts(status_facts(answer, problem))
+        print_text("")
+        if answer.models:
+            show_models(answer.models)
+        else:
+            print_text("no models (add one: appliance models add DIR)")
+    if problem is not None:
+        raise problem
 
 
-def _show(answer: "pb.StatusResponse") -> None:
-    print_facts(
-        [
-            ("state", answer.state),
-            ("models", models_from(answer.model_source)),
-            *_device_facts(answer),
-            *(("listening on", listener) for listener in answer.listeners),
-            ("up for", format_duration(answer.uptime_s)),
-            ("memory", format_size(answer.rss_bytes)),
-            ("software", f"appliance {answer.product_version}, {answer.transport}, process {answer.pid}"),
-        ]
-    )
-    print_text("")
-    if answer.models:
-        show_models(answer.models)
-    else:
-        print_text("no models (add one: appliance models add DIR)")
+def _ask(settings: "Settings") -> "tuple[pb.StatusResponse, ApplianceError | None]":
+    """Ask the daemon, or else the disk; then also say why the daemon did not answer."""
+    from appliance.cli.client import connect_admin  # noqa: PLC0415
+    from appliance.cli.status_from_disk import status_from_disk  # noqa: PLC0415
+
+    try:
+        with connect_admin(settings.layout) as daemon:
+            return daemon.status(), None
+    except ApplianceError as error:
+        return status_from_disk(settings), error
 
 
-def _device_facts(answer: "pb.StatusResponse") -> list[tuple[str, object]]:
-    if not answer.HasField("device"):
-        return [("sealed", "no: anybody with access to this box may add models (appliance provision)")]
-    device = answer.device
-    facts: list[tuple[str, object]] = [
-        ("sealed", f"{device.serial}, {device.hardware}, at {device.site}"),
-        ("trusts", device.problem or f"root {device.root_version}, fingerprint {device.root_fingerprint[:16]}"),
-        ("ticket", f"{device.ticket_id} ({device.ticket_seq})" if device.ticket_seq else "none yet"),
-    ]
-    if answer.HasField("update"):
-        done, total = answer.update.done, answer.update.total
-        share = f" {done / total:.0%}" if total else ""
-        facts.append(("update", f"{answer.update.step} {answer.update.what}{share}"))
-    return facts
+def _without_daemon(document: dict[str, object], problem: ApplianceError) -> dict[str, object]:
+    """Leave out what only a daemon has, rather than show zeros."""
+    known = {name: value for name, value in document.items() if name not in _OF_A_DAEMON}
+    return known | {"reason": problem.message}
 
 
 def models_from(source: "pb.ModelSource") -> str:

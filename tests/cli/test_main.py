@@ -11,6 +11,7 @@ from tests.cli.terminal import ROOT, WIDTH, appliance, clean_environment
 
 COMMANDS = (
     *([name] for name in ("serve", "status", "metrics", "infer", "selftest", "doctor", "models", "backends")),
+    ["device"],
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")

@@ -1,0 +1,81 @@
+"""What can be said of a box while no daemon answers: from its state directory and its machine, changing nothing.
+
+Every part stands alone: what is damaged or not readable is named, the rest is shown.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+from appliance import __version__
+from appliance.daemon.box_watch import box_state
+from appliance.daemon.update_room import has_gpu
+from appliance.errors import ApplianceError
+from appliance.hardware.reader import HardwareReader, read_within
+from appliance.hardware.watch import WatchedHardware
+from appliance.registry.model_registry import ModelRegistry
+from appliance.rpc.box_state import add_box
+from appliance.rpc.pb import appliance_admin_pb2 as pb
+from appliance.rpc.update_methods import device_status
+from appliance.settings import Settings
+from appliance.updates.box import Box
+from appliance.updates.software_slots import SoftwareSlots
+
+UNREACHABLE = "UNREACHABLE"
+
+
+def status_from_disk(settings: Settings) -> pb.StatusResponse:
+    """Answer in the daemon's place."""
+    response = pb.StatusResponse(product_version=__version__, state=UNREACHABLE)
+    if settings.models_directory is None:
+        response.model_source.registry_path = str(settings.layout.root)
+    else:
+        response.model_source.directory_path = str(settings.models_directory)
+    for part in (_add_box, _add_models, _add_device):
+        _attempt(part, settings, response)
+    return response
+
+
+def _attempt(
+    part: Callable[[Settings, pb.StatusResponse], None], settings: Settings, response: pb.StatusResponse
+) -> None:
+    try:
+        part(settings, response)
+    except ApplianceError as error:
+        problem = str(error)
+    except (OSError, sqlite3.Error) as error:  # rights, or damage, in any of many places
+        problem = str(error)
+    else:
+        return
+    if problem not in response.problems:
+        response.problems.append(problem)
+
+
+def _add_box(settings: Settings, response: pb.StatusResponse) -> None:
+    hardware = read_within(HardwareReader(settings.layout.root))
+    if hardware is None:
+        response.problems.append("a driver keeps the machine's facts from being read (look: journalctl -k)")
+    watched = None if hardware is None else WatchedHardware(hardware, age_s=0.0)
+    add_box(response, box_state(settings.layout, watched, SoftwareSlots.of(settings.layout)))
+    if response.HasField("slots"):
+        response.slots.running = ""  # this command is no daemon
+
+
+def _add_models(settings: Settings, response: pb.StatusResponse) -> None:
+    if settings.models_directory is not None or not settings.layout.database.exists():
+        return
+    for model in ModelRegistry.to_read(settings.layout).models():
+        for version in sorted(set(model.aliases.values())):
+            response.models.add(
+                name=model.name,
+                version=str(version),
+                state="UNAVAILABLE",
+                digest=model.versions[version].digest,
+                aliases=sorted(alias for alias, target in model.aliases.items() if target == version),
+            )
+
+
+def _add_device(settings: Settings, response: pb.StatusResponse) -> None:
+    facts = Box.of(settings, ModelRegistry.to_read(settings.layout), has_gpu=has_gpu).device_facts()
+    if facts is not None:
+        response.model_source.sealed = True
+        response.device.CopyFrom(device_status(facts))
