@@ -14,6 +14,7 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.backends.probe import probe_until
+from appliance.daemon.box_watch import BoxWatch
 from appliance.daemon.flat_settings import flat
 from appliance.daemon.journal import configure_logging
 from appliance.daemon.manager_gate import ServiceAround
@@ -93,7 +94,8 @@ class Daemon:
         Raises an ApplianceError if it cannot start. `started` is called when the models have settled.
         """
         self._loop = asyncio.get_running_loop()
-        with daemon_lock(self.settings.layout):
+        self._box = BoxWatch(self.settings.layout)
+        with daemon_lock(self.settings.layout), self._box.watching():
             self._manager = ModelManager(
                 self._source,
                 EngineWorks(CachedEngines(self.settings), probe_until, gpu_uuid=self.settings.gpu.uuid),
@@ -166,6 +168,7 @@ class Daemon:
             reload=self.reload,
             device=lambda: self._updates.device() if self._updates is not None else None,
             updates=self._updates.works if self._updates is not None else None,
+            box=self._box.state,
         )
 
     async def _listen(self) -> None:
