@@ -112,13 +112,12 @@ def activate(
 ) -> None:
     """Let an alias point at a version, so that it is served; 'serving' answers requests without a version."""
     from appliance.cli import audited, daemon_follows  # noqa: PLC0415
-    from appliance.updates.audit_entry import AuditEvent  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     number = parse_model_version(version)
     with open_registry(layout) as registry:
         registry.activate(parse_model_name(name), number, alias=alias)
-    audited.write_down(layout, AuditEvent.MODEL_ACTIVATED, {"model": name, "version": number, "alias": alias})
+    audited.write_activation(layout, {"model": name, "version": number, "alias": alias})
     say(f"'{name}' version {number} is {alias}")
     followed = daemon_follows.let_daemon_follow(layout, name)
     daemon_follows.show(followed, as_json=as_json)

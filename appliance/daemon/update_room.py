@@ -14,6 +14,8 @@ from appliance import __version__
 from appliance.backends.probe import probe
 from appliance.daemon.manager_gate import ManagerGate, ServiceAround
 from appliance.errors import ApplianceError
+from appliance.hardware.conditions import conditions
+from appliance.hardware.reader import read_once
 from appliance.registry.model_registry import ModelRegistry
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
@@ -49,7 +51,16 @@ class UpdateRoom:
     ) -> None:
         """Create it on the running event loop. slots: as in `Box.of`."""
         stopping = threading.Event()
-        self._box = Box.of(settings, registry, has_gpu=has_gpu, now=now, bring=bring, fill=fill, slots=slots)
+        self._box = Box.of(
+            settings,
+            registry,
+            has_gpu=has_gpu,
+            now=now,
+            bring=bring,
+            fill=fill,
+            slots=slots,
+            conditions=lambda: conditions(read_once(settings.layout.root)),
+        )
         gate = ManagerGate(manager, asyncio.get_running_loop(), stopping, around)
         self.works = UpdateWorks(Installer(self._box, gate), stopping)
         self._sealed = registry.sealed

@@ -17,6 +17,7 @@ class HardwareEvent(Enum):
 
     THROTTLING_BEGAN = "throttling began"
     THROTTLING_ENDED = "throttling ended"
+    POWER_MODE_FOUND = "power mode"
     POWER_MODE_CHANGED = "power mode changed"
 
 
@@ -71,8 +72,10 @@ class HardwareHistory:
 
     def _power_mode(self, mode: str | None) -> list[HardwareChange]:
         before, self.power_mode = self.power_mode, mode or self.power_mode
-        if mode is None or before is None or mode == before:
+        if mode is None or mode == before:
             return []
+        if before is None:
+            return [HardwareChange(HardwareEvent.POWER_MODE_FOUND, mode)]
         return [HardwareChange(HardwareEvent.POWER_MODE_CHANGED, f"{before} to {mode}")]
 
 

@@ -84,6 +84,15 @@ def read_within(reader: HardwareReader, longest_s: float = LONGEST_READ_S) -> Ha
     return found[0] if found else None
 
 
+def read_once(directory: Path, longest_s: float = LONGEST_READ_S) -> Hardware | None:
+    """Read this machine once, with the disk of a directory; None if a driver keeps this waiting."""
+    reader = HardwareReader(directory)
+    hardware = read_within(reader, longest_s)
+    if hardware is not None:
+        reader.close()
+    return hardware
+
+
 def _throttling(board: tuple[Throttle, ...] | None, gpus: tuple[GpuState, ...]) -> tuple[Throttle, ...] | None:
     """Join what the board and the GPUs tell; None if nobody tells anything."""
     found = board

@@ -45,7 +45,7 @@ class Activation:
 
     def confirmed(self, record: TicketRecord, needs_restart: tuple[str, ...] = ()) -> UpdateOutcome:
         """Write down that it stays."""
-        self._box.audit.append(AuditEvent.UPDATE_INSTALLED, _about(record))
+        self._box.audit.append(AuditEvent.UPDATE_INSTALLED, {**_about(record), **self._box.conditions()})
         self._box.journal.close()
         return UpdateOutcome(
             0, INSTALLED, f"ticket {record.id} is installed and serves", needs_restart=needs_restart, **_named(record)

@@ -20,6 +20,7 @@ from appliance.registry.seal import is_sealed
 from appliance.registry.ticket_records import TicketRecord, TicketState
 from appliance.settings import ModelSettings, Settings, StateLayout
 from appliance.updates.acceptance import BoxFacts, KnownTicket
+from appliance.updates.audit_entry import AuditFact
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.device_store import DeviceStore
@@ -67,6 +68,7 @@ class Box:
     bring: ContentBringer
     slots: SoftwareSlots
     fill: SlotFiller
+    conditions: Callable[[], Mapping[str, AuditFact]]
 
     @classmethod
     def of(
@@ -79,11 +81,12 @@ class Box:
         bring: ContentBringer = bring_here,
         fill: SlotFiller = fill_here,
         slots: SoftwareSlots | None = None,
+        conditions: Callable[[], Mapping[str, AuditFact]] = dict,
     ) -> "Box":
         """Open the parts of a state directory.
 
         bring: how content comes off a medium. fill: how software gets into its slot. slots: those of this process,
-        where that is not to be found out here.
+        where that is not to be found out here. conditions: of the machine, to be written down with an activation.
         """
         layout = settings.layout
         return cls(
@@ -101,6 +104,7 @@ class Box:
             bring=bring,
             slots=slots or SoftwareSlots.of(layout),
             fill=fill,
+            conditions=conditions,
         )
 
     def identity(self) -> DeviceIdentity:

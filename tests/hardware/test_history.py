@@ -22,7 +22,7 @@ BEGAN = HardwareChange(HardwareEvent.THROTTLING_BEGAN, "GPU: heat")
 
 
 def test_an_episode_begins_once_and_ends_after_a_quiet_while() -> None:
-    history = HardwareHistory()
+    history = HardwareHistory(power_mode="MAXN")
 
     assert history.observe(COOL, 0) == []
     assert history.observe(SLOW, 10) == [BEGAN]
@@ -37,14 +37,14 @@ def test_an_episode_begins_once_and_ends_after_a_quiet_while() -> None:
 
 
 def test_a_limit_that_the_owner_set_is_no_episode() -> None:
-    history = HardwareHistory()
+    history = HardwareHistory(power_mode="MAXN")
 
     assert history.observe(replace(COOL, throttling=(LIMITED,)), 0) == []
     assert history.throttle_episodes == 0
 
 
 def test_what_happened_between_two_readings_is_known_from_the_counters() -> None:
-    history = HardwareHistory()
+    history = HardwareHistory(power_mode="MAXN")
     counted = [replace(COOL, throttle_counts=(ThrottleCount(HOT, count),)) for count in (5, 5, 6)]
 
     assert [history.observe(each, now_s) for now_s, each in enumerate(counted)] == [[], [], [BEGAN]]
@@ -63,7 +63,8 @@ def test_another_power_mode_is_told_and_one_that_cannot_be_read_is_none() -> Non
     modes = ["MAXN", None, "MAXN", "MODE_15W"]
     told = [history.observe(Hardware(power_mode=mode), now_s) for now_s, mode in enumerate(modes)]
 
-    assert told == [[], [], [], [HardwareChange(HardwareEvent.POWER_MODE_CHANGED, "MAXN to MODE_15W")]]
+    found = HardwareChange(HardwareEvent.POWER_MODE_FOUND, "MAXN")
+    assert told == [[found], [], [], [HardwareChange(HardwareEvent.POWER_MODE_CHANGED, "MAXN to MODE_15W")]]
 
 
 def test_the_hottest_sensor_is_remembered() -> None:
