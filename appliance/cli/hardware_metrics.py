@@ -19,6 +19,9 @@ _GPU_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("appliance_gpu_memory_errors_total", "uncorrected_memory_errors", "Memory errors that were not corrected"),
     ("appliance_gpu_heat_throttled_seconds_total", "heat_throttled_s", "Time in which heat slowed a GPU down"),
 )
+_HISTORY_COUNTERS: tuple[tuple[str, str, str], ...] = (
+    ("appliance_throttle_episodes_total", "throttle_episodes", "Since the daemon started"),
+)
 _MACHINE_NUMBERS: tuple[tuple[str, str, str], ...] = (
     ("appliance_memory_available_bytes", "memory_available_bytes", "Memory that could be had without swapping"),
     ("appliance_memory_total_bytes", "memory_total_bytes", "Memory of the machine"),
@@ -67,7 +70,6 @@ def _machine(hardware: pb.Hardware) -> list[MetricFamily]:
     counts: list[Sample] = [
         ({"part": each.part, "reason": each.reason}, each.count) for each in hardware.throttle_counts
     ]
-    episodes: list[Sample] = [({}, hardware.history.throttle_episodes)] if hardware.HasField("history") else []
     mode: list[Sample] = [({"mode": hardware.power_mode}, 1)] if hardware.HasField("power_mode") else []
     rails: list[Sample] = [({"rail": rail.name}, rail.watts) for rail in hardware.power_rails]
     return [
@@ -75,7 +77,7 @@ def _machine(hardware: pb.Hardware) -> list[MetricFamily]:
         MetricFamily("appliance_temperature_celsius", "gauge", "Temperatures of the machine", temperatures),
         MetricFamily("appliance_throttled", "gauge", "Parts that are slowed down now", throttling),
         MetricFamily("appliance_throttle_events_total", "counter", "Since the machine started", counts),
-        MetricFamily("appliance_throttle_episodes_total", "counter", "Since the daemon started", episodes),
+        *_numbers(_HISTORY_COUNTERS, "counter", [({}, hardware.history)]),
         MetricFamily("appliance_power_mode_info", "gauge", "The power mode in force", mode),
         MetricFamily("appliance_power_watts", "gauge", "Power on measured rails", rails),
         *_numbers(_MACHINE_NUMBERS, "gauge", [({}, hardware)]),

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from appliance.cli.exit_codes import DaemonUnreachable
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
 from appliance.cli.output import format_duration, print_facts, print_json, print_table, print_text
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Expired
 
 if TYPE_CHECKING:
     from appliance.rpc.pb import appliance_admin_pb2 as pb
@@ -46,6 +47,9 @@ def _ask(settings: "Settings") -> "tuple[pb.StatusResponse, ApplianceError | Non
     try:
         with connect_admin(settings.layout) as daemon:
             return daemon.status(), None
+    except Expired as error:
+        hangs = DaemonUnreachable(error.message, hint="it hangs; start it again: systemctl restart appliance")
+        return status_from_disk(settings), hangs
     except ApplianceError as error:
         return status_from_disk(settings), error
 

@@ -139,6 +139,12 @@ class Hardware:
         return (*self.temperatures, *own)
 
     @property
+    def tells_throttling(self) -> bool:
+        """Whether anything here shows or counts that it is slowed down."""
+        counted = any(gpu.heat_throttled_s is not None for gpu in self.gpus)
+        return self.throttling is not None or bool(self.throttle_counts) or counted
+
+    @property
     def faults(self) -> tuple[Throttle, ...]:
         """What slows it down that should not."""
         return tuple(throttle for throttle in self.throttling or () if throttle.reason.is_fault)

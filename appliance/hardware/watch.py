@@ -30,7 +30,7 @@ class WatchedHardware:
     age_s: float
     watched_s: float | None = None  # None: it was read once, and not watched
     hottest: Temperature | None = None
-    throttle_episodes: int = 0
+    throttle_episodes: int | None = None  # None: the machine does not tell
     last_throttled_s_ago: float | None = None
 
 
@@ -89,7 +89,7 @@ class HardwareWatch:
             age_s=now_s - reading.read_s,
             watched_s=now_s - reading.began_s,
             hottest=reading.hottest,
-            throttle_episodes=reading.throttle_episodes,
+            throttle_episodes=reading.throttle_episodes if reading.hardware.tells_throttling else None,
             last_throttled_s_ago=None if last_s is None else now_s - last_s,
         )
 

@@ -30,8 +30,11 @@ def hardware_message(watched: WatchedHardware) -> pb.Hardware:
         message.disk.CopyFrom(_disk(hardware.disk))
     if watched.watched_s is not None:
         message.history.watched_s = watched.watched_s
-        message.history.throttle_episodes = watched.throttle_episodes
-        _set_known(message.history, last_throttled_s_ago=watched.last_throttled_s_ago)
+        _set_known(
+            message.history,
+            throttle_episodes=watched.throttle_episodes,
+            last_throttled_s_ago=watched.last_throttled_s_ago,
+        )
         if watched.hottest is not None:
             message.history.hottest.CopyFrom(_temperature(watched.hottest))
     return message

@@ -55,7 +55,7 @@ def test_what_a_machine_does_not_tell_is_no_sample(tmp_path) -> None:
     text = metrics_of(tmp_path, BARE_VM, None)
 
     assert "appliance_memory_available_bytes 3221225472\n" in text
-    for absent in ("celsius", "gpu", "power", "wear", "throttled", "events"):
+    for absent in ("celsius", "gpu", "power", "wear", "throttled", "events", "episodes"):
         assert absent not in text
 
 

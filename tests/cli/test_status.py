@@ -1,5 +1,6 @@
 """`appliance status`."""
 
+import signal
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -164,6 +165,20 @@ def test_a_socket_that_a_killed_daemon_left_is_told_from_a_daemon(terminal: Term
     assert "connection refused" in terminal.appliance("status", code=3).story
 
 
+@pytest.mark.slow
+def test_a_daemon_that_hangs_is_told_after_a_while_with_what_the_disk_knows(terminal: Terminal) -> None:
+    with terminal.daemon("--models", terminal.models) as daemon:
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            result = terminal.appliance("status", code=3)
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+
+    assert "did not answer within 10 s" in " ".join(result.out.split())
+    assert "GiB available" in result.out
+    assert "systemctl restart appliance" in result.story
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_named(terminal: Terminal) -> None:
     deep = terminal.state / ("d" * 120)
 
@@ -206,7 +221,7 @@ def test_a_machine_that_tells_nothing_has_no_lines_of_zeros(tmp_path, capsys) ->
     reader = HardwareReader(tmp_path, make_machine(tmp_path / "root", BARE_VM), lambda: None)
 
     message = answer(replace(reader.read(), disk=None))
-    message.hardware.history.throttle_episodes = 0
+    message.hardware.history.ClearField("throttle_episodes")
     names = [name for name, _ in status_facts(message, None)]
 
     assert [name for name in ("gpu", "temperature", "slowed down", "power mode", "disk") if name in names] == []
