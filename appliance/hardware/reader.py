@@ -39,15 +39,19 @@ class HardwareReader:
         self._files = KernelFiles(root)
         self._open_nvml = open_nvml
         self._nvml: Nvml | None = None
+        self._lasting: tuple[str | None, ...] | None = None
 
     def read(self) -> Hardware:
         """Read it now."""
         files = self._files
         gpus = self._gpus()
+        # Read once: they last, and each look at /proc/cpuinfo wakes every processor of a server.
+        self._lasting = self._lasting or (read_board(files), read_jetson_linux(files), read_processor(files))
+        board, jetson_linux, processor = self._lasting
         return Hardware(
-            board=read_board(files),
-            jetson_linux=read_jetson_linux(files),
-            processor=read_processor(files),
+            board=board,
+            jetson_linux=jetson_linux,
+            processor=processor,
             processor_count=read_processor_count(files),
             memory=read_memory(files),
             disk=read_disk(files, self._directory),
