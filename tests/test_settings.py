@@ -6,10 +6,8 @@ import pytest
 
 from appliance.errors import InvalidInput
 from appliance.process_environment import remove_outbound_variables, systemd_environment
-from appliance.settings import (
-    StateLayout,
-    load_settings,
-)
+from appliance.settings import load_settings
+from appliance.state_layout import StateLayout
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import typer
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
 from appliance.cli.output import print_facts, print_json, print_table, print_text, say
 from appliance.errors import Failed, InvalidInput, NotFound
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 if TYPE_CHECKING:
     from appliance.updates.audit_log import AuditLog

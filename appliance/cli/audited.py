@@ -3,7 +3,7 @@
 from appliance.hardware.conditions import conditions
 from appliance.hardware.reader import read_once
 from appliance.registry.seal import is_sealed
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent, AuditFact
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.box import utc_now

@@ -30,7 +30,7 @@ from appliance.errors import (
 from appliance.listen_address import parse_listen_address
 from appliance.rpc.pb import appliance_admin_pb2 as admin
 from appliance.rpc.pb import grpc_service_pb2 as inference
-from appliance.settings import SYSTEM_STATE_DIRECTORY, StateLayout
+from appliance.state_layout import SYSTEM_STATE_DIRECTORY, StateLayout
 
 R = TypeVar("R", bound=Message)
 

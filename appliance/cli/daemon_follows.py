@@ -7,7 +7,7 @@ from appliance.cli.output import print_json, say
 from appliance.cli.status import models_from, show_models
 from appliance.errors import Failed
 from appliance.rpc.pb.appliance_admin_pb2 import ModelStatus
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 
 def let_daemon_follow(layout: StateLayout, name: str) -> list[ModelStatus] | None:

@@ -6,7 +6,7 @@ from appliance.backends.tensorrt.engine_slot import ENGINE
 from appliance.cli.registry_documents import time_text
 from appliance.model.engine import EngineRecord
 from appliance.model.tensor import format_shape
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 
 def engine_document(record: EngineRecord, layout: StateLayout) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from appliance.cli.output import say
 from appliance.errors import ApplianceError, NotFound
 from appliance.model.identity import digest_hex, parse_digest
 from appliance.registry.golden import GoldenSample, GoldenSamples, read_golden_samples
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 _UNLOADED = "unloaded"  # the reason of a version that was asked to leave
 

@@ -10,7 +10,8 @@ from appliance.cli.output import format_size, print_json, print_table, print_tex
 from appliance.cli.registry_access import counted, open_registry
 from appliance.errors import Busy, Failed, NotFound
 from appliance.model.identity import Digest, parse_digest, parse_model_name
-from appliance.settings import Settings, StateLayout
+from appliance.settings import Settings
+from appliance.state_layout import StateLayout
 
 if TYPE_CHECKING:
     from appliance.registry.rebuild import RebuildReport, Trust

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from appliance.errors import NotFound
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 if TYPE_CHECKING:
     from appliance.registry.model_registry import ModelRegistry

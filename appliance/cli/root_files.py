@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance.settings import SYSTEM_CACHE_DIRECTORY, SYSTEM_STATE_DIRECTORY
+from appliance.state_layout import SYSTEM_CACHE_DIRECTORY, SYSTEM_STATE_DIRECTORY
 
 OWNED_BY_THE_SERVICE = (SYSTEM_STATE_DIRECTORY, SYSTEM_CACHE_DIRECTORY)
 

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from appliance import __version__
@@ -17,6 +17,7 @@ from appliance.backends.probe import probe_until
 from appliance.daemon.box_watch import BoxWatch
 from appliance.daemon.flat_settings import flat
 from appliance.daemon.journal import configure_logging
+from appliance.daemon.life_signs import LifeSigns
 from appliance.daemon.manager_gate import ServiceAround
 from appliance.daemon.model_source import OpenSource
 from appliance.daemon.settings_trial import settings_problem
@@ -31,7 +32,7 @@ from appliance.rpc.inference_service import InferenceService
 from appliance.rpc.self_call import self_call
 from appliance.rpc.transport_grpcio import GrpcioTransport
 from appliance.serving.cached_engines import CachedEngines
-from appliance.serving.engine_works import EngineBuild, EngineWorks
+from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ServerSettings, Settings
 from appliance.updates.software_slots import SoftwareSlots
@@ -41,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 ADMIN_SOCKET_MODE = 0o600
 INFERENCE_SOCKET_MODE = 0o660
-_EXTENSION_S = 30.0  # how far ahead systemd is told that loading still goes on
 _SOCKET_SERVICE_LIMITS = ServerSettings(reflection=False)
 
 
@@ -60,11 +60,10 @@ class Daemon:
         self.settings = settings
         self.starts_again = False  # the process shall end with an exit status that says so
         self._rescue = rescue
-        self.state = "STARTING"
         self._source = opened.source
         self._registry = opened.registry
         self._read_settings = read_settings
-        self._watchdog_s = systemd.watchdog_s
+        self._systemd = systemd
         self._notifier = SystemdNotifier(systemd.notify_socket)
         self._stop = asyncio.Event()
         self._listeners: list[str] = []
@@ -102,6 +101,14 @@ class Daemon:
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
                 device_lost=self._device_lost,
+            )
+            self._signs = LifeSigns(
+                self._notifier,
+                self._manager,
+                self.settings.models,
+                watchdog_s=self._systemd.watchdog_s,
+                source=self._source.description,
+                rescue=self._rescue,
             )
             self._updates = self._update_room()
             self._inference = self._inference_service()
@@ -162,7 +169,7 @@ class Daemon:
             self._manager,
             version=__version__,
             transport=GrpcioTransport.name,
-            state=lambda: self.state,
+            state=lambda: self._signs.state,
             listeners=lambda: self.listeners,
             settings=lambda: flat(self.settings),
             reload=self.reload,
@@ -193,17 +200,14 @@ class Daemon:
             loading.cancel()
 
     async def _load_models(self) -> None:
-        self._notifier.status(self._loading_text())
+        self._signs.loading()
         # What is there before any model lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
         await self._manager.reconcile(engines=True)
         if self._updates is not None:
             await self._updates.after_loading()
-        self.state = "READY"
-        summary = self._summary()
-        self._notifier.ready(summary)
-        logger.info("READY: %s", summary)
+        self._signs.ready()
 
     async def _live(self) -> None:
         """Serve until asked to stop; meanwhile software on trial proves itself."""
@@ -211,24 +215,6 @@ class Daemon:
         await self._stop.wait()
         if proof is not None:
             proof.cancel()
-
-    def _loading_text(self) -> str:
-        return f"loading models from {self._source.description}"
-
-    def _summary(self) -> str:
-        table = self._manager.table
-        ready = sum(1 for _ in table.loaded())
-        wanted = {entry.version: name for name, entry, _ in table.rows() if entry is not None}
-        failed = [
-            f"{name} version {entry.version}: {reason}"
-            for name, entry, reason in table.rows()
-            if entry is not None and entry.state.value == "UNAVAILABLE" and reason != "unloaded"
-        ]
-        failed += [f"{name}: {reason}" for name, entry, reason in table.rows() if entry is None]
-        if self._rescue:
-            return f"RESCUE: serving no model, taking updates: {self._rescue}"
-        text = f"serving {ready} model version{'' if ready == 1 else 's'}" if wanted else "serving no model"
-        return f"{text}; not served: {'; '.join(failed)}" if failed else text
 
     async def reload(self) -> tuple[list[str], list[str]]:
         """Read settings and desired models again, as SIGHUP does; returns (applied, needs restart).
@@ -259,7 +245,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self.request_stop)
         loop.add_signal_handler(signal.SIGINT, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        tasks = [asyncio.create_task(self._show_life())]
+        tasks = [asyncio.create_task(self._signs.show())]
         if self._updates is not None:
             tasks.append(asyncio.create_task(self._updates.keep_time()))
         try:
@@ -272,7 +258,7 @@ class Daemon:
             loop.remove_signal_handler(signal.SIGHUP)
 
     async def _reload_by_signal(self) -> None:
-        self._notifier.reloading()
+        self._signs.reloading()
         try:
             applied, needs_restart = await self.reload()
             logger.info(
@@ -280,30 +266,10 @@ class Daemon:
             )
         except ApplianceError as error:
             logger.error("reload failed, the old settings stay in force: %s", error)  # noqa: TRY400
-        self._notifier.ready(self._summary())
-
-    async def _show_life(self) -> None:
-        """Feed the watchdog while every instance computes, ask for time while models load, and say what goes on."""
-        period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
-        told = ""
-        while True:
-            hung = self._manager.hung(self.settings.models.hung_after_s)
-            doing = self._summary() if self.state == "READY" else self._loading_text()
-            text = "; ".join(filter(None, [hung and "hung", doing, building_text(self._manager.engines.builds())]))
-            if text != told:
-                self._notifier.status(text)
-                told = text
-                if hung:
-                    logger.critical("no sign of life for systemd any more: %s", hung)
-            if self.state == "STARTING" and self._manager.longest_load_s() < self.settings.models.load_timeout_s:
-                self._notifier.extend_timeout(_EXTENSION_S)  # a load that hangs ends the start
-            if self._watchdog_s and not hung:
-                self._notifier.watchdog()
-            await asyncio.sleep(period_s)
+        self._signs.reloaded()
 
     async def _shut_down(self) -> bool:
-        self.state = "DRAINING"
-        self._notifier.stopping()
+        self._signs.draining()
         logger.info("draining")
         grace_s = self.settings.server.drain_timeout_s
         self._inference.drain()
@@ -330,12 +296,3 @@ class Daemon:
         for address in (*self._listeners, f"unix:{self.settings.layout.admin_socket}"):
             if address.startswith("unix:"):
                 Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-
-
-def building_text(builds: Sequence[EngineBuild]) -> str:
-    """Say in a line which engines are being built, and how far they are; '' if none is."""
-    return ", ".join(
-        f"engine of {build.available.name} version {build.available.version}: "
-        + (f"{build.progress.fraction:.0%}" if build.progress else "waiting to be built")
-        for build in builds
-    )

@@ -19,7 +19,7 @@ from appliance.hardware.reader import HardwareReader
 from appliance.hardware.watch import HardwareWatch, WatchedHardware
 from appliance.registry.seal import is_sealed
 from appliance.rpc.box_state import BoxState
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.box import utc_now

@@ -12,7 +12,8 @@ from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.registry_source import RegistrySource
 from appliance.registry.seal import is_sealed
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
-from appliance.settings import Settings, StateLayout
+from appliance.settings import Settings
+from appliance.state_layout import StateLayout
 
 logger = logging.getLogger(__name__)
 

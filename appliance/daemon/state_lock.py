@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from appliance.errors import Busy, CannotWrite, Failed
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 

@@ -44,7 +44,7 @@ from appliance.registry.ticket_records import (
 )
 from appliance.registry.version_trial import Check
 from appliance.registry.views import ViewStore
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:

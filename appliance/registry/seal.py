@@ -2,7 +2,7 @@
 
 import os
 
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 
 def is_sealed(layout: StateLayout) -> bool:

@@ -18,7 +18,8 @@ from appliance.registry.aliases import SERVING
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.seal import is_sealed
 from appliance.registry.ticket_records import TicketRecord, TicketState
-from appliance.settings import ModelSettings, Settings, StateLayout
+from appliance.settings import ModelSettings, Settings
+from appliance.state_layout import StateLayout
 from appliance.updates.acceptance import BoxFacts, KnownTicket
 from appliance.updates.audit_entry import AuditFact
 from appliance.updates.audit_log import AuditLog

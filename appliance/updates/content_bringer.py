@@ -15,7 +15,7 @@ from appliance.model.identity import Digest, digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.part_assembly import assemble
 from appliance.registry.staging import StagingArea
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.medium import Medium, NotOnMedium
 from appliance.updates.read_ahead import chunks
 

@@ -14,7 +14,7 @@ from appliance.bundle.device import DeviceIdentity
 from appliance.bundle.moments import moment_text
 from appliance.durable import disk_errors, exclusive_lock, make_directory
 from appliance.errors import AlreadyExists, InvalidInput
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore

@@ -6,10 +6,10 @@ from appliance.bundle.software_item import SoftwareItem
 from appliance.durable import fsync_directory
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import digest_hex
-from appliance.settings import StateLayout
 from appliance.slots.filling import fill_from_archive
 from appliance.slots.record import SlotName
 from appliance.slots.store import SlotStore
+from appliance.state_layout import StateLayout
 
 
 class CountFiles(Protocol):

@@ -10,11 +10,11 @@ from enum import Enum
 from pathlib import Path
 
 import appliance
-from appliance.settings import StateLayout
 from appliance.slots import arming
 from appliance.slots.record import SlotName, SlotRecord
 from appliance.slots.running import running_tree
 from appliance.slots.store import SlotStore
+from appliance.state_layout import StateLayout
 from appliance.updates.planned_software import SlotFacts
 
 

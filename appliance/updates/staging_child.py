@@ -16,8 +16,8 @@ from appliance.bundle.software_item import SoftwareItem
 from appliance.durable import is_lack_of_room
 from appliance.errors import ApplianceError, InvalidInput
 from appliance.model.identity import Digest, parse_digest
-from appliance.settings import StateLayout
 from appliance.slots.record import SlotName
+from appliance.state_layout import StateLayout
 from appliance.updates.content_bringer import bring_here
 from appliance.updates.medium import Medium
 from appliance.updates.slot_filler import fill_here

@@ -20,8 +20,8 @@ from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.software_item import SoftwareItem
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest
-from appliance.settings import StateLayout
 from appliance.slots.record import SlotName
+from appliance.state_layout import StateLayout
 from appliance.updates.content_bringer import Advance
 from appliance.updates.medium import Medium
 from appliance.updates.slot_filler import CountFiles

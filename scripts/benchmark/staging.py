@@ -23,7 +23,7 @@ from appliance.bundle.oci_layers import Part
 from appliance.model.identity import Digest, digest_hex, digest_of_hex
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.part_assembly import assemble
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.medium import Medium
 from appliance.updates.read_ahead import chunks
 from benchmark.document import update_document

@@ -8,7 +8,7 @@ from pathlib import Path
 from appliance.backends.probe import FlavourReport, Outcome, ProbeReport, Trial
 from appliance.backends.probe_judgement import name_limits
 from appliance.errors import ApplianceError, Failed
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from gpu_check.bare import BareModel
 from gpu_check.builds import BUILD, CACHE, Target, build_facts, check_builds
 from gpu_check.daemon import DAEMON_ERRORS, start_daemon, words_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.device import DeviceIdentity
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.journal import Journal, OpenUpdate
 from tests.cli.conftest import write_package
 from tests.cli.terminal import WIDTH, Terminal

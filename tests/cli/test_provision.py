@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.device_store import DeviceStore
 from tests.cli.terminal import Terminal
 from tests.updates.first_roots import root_file

@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.cli.terminal import MODELS, Terminal
 
 LARGE_BYTES = 256 * 1024 * 1024

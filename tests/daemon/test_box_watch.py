@@ -12,7 +12,7 @@ from appliance.hardware.history import HardwareChange, HardwareEvent
 from appliance.hardware.nvml import Nvml
 from appliance.hardware.reader import HardwareReader
 from appliance.hardware.watch import HardwareWatch
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.box import utc_now
 from appliance.updates.software_slots import SoftwareSlots

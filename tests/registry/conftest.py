@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.kill_session import Driver, started_driver
 from tests.registry.packages import write_package
 

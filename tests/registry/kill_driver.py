@@ -16,7 +16,7 @@ from appliance.registry.part_assembly import forget_partial
 from appliance.registry.rebuild import Trust
 from appliance.registry.registry_source import RegistrySource
 from appliance.registry.ticket_records import TicketState
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.bundles import Parts, is_signed_by, item_of, prepare, signed, stage, ticket
 from tests.registry.packages import DIGITS, ONE, TWO, accept, add
 from tests.support.kill_points import killed_before

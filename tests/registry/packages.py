@@ -14,7 +14,7 @@ from appliance.registry.manifest import Manifest
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import read_package
 from appliance.registry.records import RegisteredVersion
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 DIGITS = ModelName("digits")
 ONE, TWO, THREE = ModelVersion(1), ModelVersion(2), ModelVersion(3)

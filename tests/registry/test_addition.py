@@ -9,7 +9,7 @@ from appliance.model.config import ModelConfig
 from appliance.model.signature import ModelSignature
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import read_package
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import (
     DIGITS,
     ONE,

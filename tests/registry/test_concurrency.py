@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import DIGITS, add, assert_whole, needed_blobs, usual_files, write_package
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ import sys, itertools
 from pathlib import Path
 from appliance.errors import AlreadyExists
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import add
 sys.stdin.readline()  # all begin together
 with ModelRegistry.open(StateLayout(Path(sys.argv[1]))) as registry:

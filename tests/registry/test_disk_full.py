@@ -11,7 +11,7 @@ from appliance.errors import Failed
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.package import read_package
 from appliance.registry.registry_source import RegistrySource
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import DIGITS, ONE, TWO, accept, add, assert_whole, write_package
 from tests.support.small_disk import SMALL_DISK_BYTES
 
@@ -21,7 +21,7 @@ import resource, sys
 from pathlib import Path
 from appliance.errors import Failed
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import add
 
 with ModelRegistry.open(StateLayout(Path(sys.argv[1]))) as registry:

@@ -12,7 +12,7 @@ from appliance.registry.database import Database
 from appliance.registry.engine_records import EngineRecords
 from appliance.registry.migrations import MIGRATIONS
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import DIGITS, ONE, add, write_package
 
 KEY = EngineKey(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.kill_session import Driver, copy_state, started_driver
 from tests.registry.packages import DIGITS, ONE, TWO, add, assert_whole, needed_blobs, usual_files, write_package
 

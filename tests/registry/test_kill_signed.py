@@ -9,7 +9,7 @@ import pytest
 from appliance.errors import Failed
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.registry_source import RegistrySource
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.bundles import Parts, install, item_of
 from tests.registry.kill_driver import at_fifty
 from tests.registry.kill_session import Driver, copy_state

@@ -7,7 +7,7 @@ import pytest
 from appliance.errors import Busy, Failed, InvalidInput, NotFound
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.records import AliasChange
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.packages import (
     DIGITS,
     ONE,

@@ -16,7 +16,7 @@ from appliance.model.identity import digest_hex
 from appliance.registry.blob_store import BlobStore
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.part_assembly import assemble, forget_partial
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.bundles import PART_BYTES, Parts
 from tests.support.small_disk import SMALL_DISK_BYTES
 
@@ -236,7 +236,7 @@ from appliance.bundle.oci_layers import Part
 from appliance.model.identity import digest_of_hex
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.part_assembly import assemble
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 CHUNK, CHUNKS, PARTS = 4 * 1024 * 1024, 16, 8
 buffer = bytearray(CHUNK)

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.durable import hash_file
 from appliance.registry.model_registry import ModelRegistry
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.kill_driver import perform
 from tests.registry.packages import usual_files, write_package
 from tests.registry.test_kill import (

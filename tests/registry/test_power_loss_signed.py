@@ -7,7 +7,7 @@ import pytest
 from appliance.errors import Failed
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.registry_source import RegistrySource
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.kill_driver import perform_signed
 from tests.registry.packages import DIGITS, usual_files, write_package
 from tests.registry.test_kill_signed import (

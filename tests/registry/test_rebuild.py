@@ -19,7 +19,7 @@ from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.rebuild import RebuildReport, Trust
 from appliance.registry.registry_source import RegistrySource
 from appliance.registry.version_trial import Check
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.registry.bundles import Parts, install, is_signed_by, item_of
 from tests.registry.packages import DIGITS, ONE, TWO, accept, add, assert_whole, usual_files, write_package
 

@@ -15,7 +15,7 @@ from appliance.registry.package import read_package
 from appliance.registry.registry_source import RegistrySource
 from appliance.serving.model_manager import ModelManager
 from appliance.serving.request import InferenceRequest
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.serving.conftest import engine_works
 
 SIGNATURE = ModelSignature(

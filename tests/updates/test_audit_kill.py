@@ -10,7 +10,7 @@ import pytest
 
 from appliance.bundle.device import DeviceIdentity
 from appliance.bundle.receipt import SignedReceipt
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent, AuditHead
 from appliance.updates.audit_export import verify_export
 from appliance.updates.audit_log import AuditLog

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.receipt import SignedReceipt
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent, AuditHead
 from appliance.updates.audit_export import verify_export
 from appliance.updates.device_store import DeviceStore

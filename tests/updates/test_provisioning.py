@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.errors import AlreadyExists, Failed, InvalidInput
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.provisioning import Provisioned, provision

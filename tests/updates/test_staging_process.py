@@ -25,7 +25,7 @@ PART_BYTES = 4096
 PARENT = """
 import os, sys
 from tests.updates.test_staging_process import stick_files
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.medium import Medium
 from appliance.updates.staging_process import bring_beside_clients
 from pathlib import Path

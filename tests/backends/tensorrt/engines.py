@@ -17,7 +17,7 @@ from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.model.config import ModelConfig
 from appliance.model.engine import EngineRecord
 from appliance.registry.engine_records import EngineRecords
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 PLENTY = 1 << 30
 KEY, OTHER, THIRD = ("a" * 64, "b" * 64, "c" * 64)

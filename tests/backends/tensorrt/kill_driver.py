@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.backends.tensorrt.engines import KEY, keep, opened_store
 from tests.support.kill_points import killed_before
 

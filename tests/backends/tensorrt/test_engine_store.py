@@ -15,7 +15,7 @@ from appliance.backends.tensorrt.engine_store import EngineStore
 from appliance.errors import AlreadyExists, Cancelled, Failed, NotFound
 from appliance.model.engine import EnginePlatform
 from appliance.registry.engine_records import EngineRecords
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.backends.tensorrt.engines import (
     CONTENT,
     KEY,

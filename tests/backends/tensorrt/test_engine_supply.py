@@ -20,7 +20,8 @@ from appliance.errors import Cancelled, Failed, InvalidInput
 from appliance.model.config import ModelConfig
 from appliance.model.engine import EnginePlatform
 from appliance.registry.engine_records import EngineRecords
-from appliance.settings import EngineSettings, StateLayout
+from appliance.settings import EngineSettings
+from appliance.state_layout import StateLayout
 from tests.backends.tensorrt.engines import (
     SomeVersion,
     content_of,

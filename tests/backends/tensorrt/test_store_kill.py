@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from appliance.backends.tensorrt.engine_store import EngineStore
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.backends.tensorrt.engines import CONTENT, KEY, OTHER, content_of, files_below, keep, opened_store
 
 ROOT = Path(__file__).parents[3]
