@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SYSTEM_SETTINGS_FILE = Path("/etc/appliance/appliance.toml")
 SITE_SETTINGS_FILE = "site.toml"  # in the state directory's `updates/`: what a signed bundle brought
+SIGNED_FOR_THIS_DEVICE: Final = "signed-for-this-device"
 _NOT_FOR_SITES = ("state_directory", "runtime_directory", "models_directory")  # where things lie is the box's own
 INT32_MAX = 2**31 - 1
 
@@ -81,6 +82,12 @@ class GpuSettings(_Table):
     uuid: str = ""  # as nvidia-smi -L shows it, or its beginning; for models that name none. Empty: the first
 
 
+class UpdateSettings(_Table):
+    """`[updates]`: what the box does with a bundle while nobody stands before it."""
+
+    auto_apply: Literal["never", "signed-for-this-device"] = "never"
+
+
 class LogSettings(_Table):
     """`[log]`: what goes to standard error (the journal)."""
 
@@ -98,6 +105,7 @@ class Settings(_Table):
     models: ModelSettings = ModelSettings()
     engines: EngineSettings = EngineSettings()
     gpu: GpuSettings = GpuSettings()
+    updates: UpdateSettings = UpdateSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -25,6 +25,7 @@ from appliance.cli.root_files import give_to_service
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
+from appliance.cli.wait_gpu import wait_gpu
 from appliance.errors import ApplianceError, ErrorKind
 
 _NEXT = MappingProxyType(
@@ -59,6 +60,7 @@ app.command()(provision)
 app.add_typer(audit.app, name="audit")
 app.command()(infer)
 app.command()(selftest)
+app.command()(wait_gpu)
 app.command()(doctor)
 app.command()(invalid_is_usage(convert))
 

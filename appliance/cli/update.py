@@ -96,6 +96,25 @@ def rollback(config: ConfigOption = None, state: StateOption = None, *, as_json:
 
 
 @app.command()
+def arrived(
+    medium: MediumArgument,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a medium as the box does by itself when one is plugged in: `updates.auto_apply` in the settings.
+
+    What is not installed waits for a person, and that is no failure.
+    """
+    from appliance.cli.update_arrival import arrived as look  # noqa: PLC0415  (heavy: not for --help)
+
+    with progress() as advance:
+        outcome = look(read_settings(config, state), medium.absolute(), advance)
+    _end(outcome, as_json=as_json)
+
+
+@app.command()
 def status(config: ConfigOption = None, state: StateOption = None, *, as_json: JsonOption = False) -> None:
     """Show who this box is, whom it trusts, and what became of each ticket."""
     from appliance.cli.update_status import update_status  # noqa: PLC0415

@@ -55,7 +55,7 @@ def applied(settings: Settings, request: ApplyRequest, advance: Advance) -> Upda
     )
     outcome = _done(settings, lambda daemon: daemon.apply_update(asked), lambda works: works.apply(request), advance)
     outcome = after_restart(settings, outcome, advance)
-    return outcome if request.no_receipt else _with_receipts(settings, request.place, outcome)
+    return outcome if request.no_receipt else _delivered(settings, request.place, outcome)
 
 
 def rolled_back(settings: Settings, advance: Advance) -> UpdateOutcome:
@@ -104,7 +104,14 @@ def _done(
         return UpdateOutcome.of_refusal(busy)
 
 
-def _with_receipts(settings: Settings, place: Path, outcome: UpdateOutcome) -> UpdateOutcome:
+def with_receipt(settings: Settings, place: Path, outcome: UpdateOutcome) -> UpdateOutcome:
+    """Say on the medium what the box says of it; one that takes nothing now leaves that to the next."""
+    registry = ModelRegistry.to_read(settings.layout)
+    told = Box.of(settings, registry, has_gpu=has_gpu).with_receipt(outcome, place)
+    return _delivered(settings, place, told)
+
+
+def _delivered(settings: Settings, place: Path, outcome: UpdateOutcome) -> UpdateOutcome:
     """Put on the medium what the daemon may not write there; whoever types this may."""
     try:
         delivered = KeptReceipts(settings.layout.receipts).deliver(place)

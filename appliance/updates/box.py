@@ -162,7 +162,7 @@ class Box:
 
     def serving(self) -> list[ServedVersion]:
         """What shall serve when a request names no version."""
-        models = self.registry.models()
+        models = self.registry.models() if self.layout.database.exists() else []
         return [
             ServedVersion(name=model.name, version=version, digest=model.versions[version].digest)
             for model in models

@@ -43,6 +43,7 @@ class UpdateOutcome:
     ticket_digest: str = ""
     notes: str = ""
     models: tuple[OutcomeModel, ...] = ()
+    for_this_device: bool = False  # the ticket names this box by its serial number
     software: str = ""  # release that it brings for this box
     settings: str = ""  # path of the item
     skipped: tuple[str, ...] = ()

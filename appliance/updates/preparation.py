@@ -41,6 +41,7 @@ class Prepared:
     bundle: "VerifiedBundle"
     plan: Plan
     late: bool
+    serial: str  # of this box
     place: str = ""  # where a receipt may go
 
 
@@ -90,7 +91,9 @@ class Preparation:
         self._require_software_in_rescue(plan)
         missing_bytes = plan.stage_bytes + plan.slot_bytes - self._box.partial_bytes(plan.missing)
         acceptance.require_room(missing_bytes, self._box.free_bytes(), ticket.requires.free_bytes)
-        return Prepared(bundle, plan, late, "" if self._request.no_receipt else str(self._request.place))
+        return Prepared(
+            bundle, plan, late, facts.identity.serial, "" if self._request.no_receipt else str(self._request.place)
+        )
 
     def _require_software_in_rescue(self, plan: Plan) -> None:
         """Without a slot that runs nobody could try models: software comes first. Raises UpdateRefused."""
@@ -176,6 +179,7 @@ def summary(prepared: Prepared) -> UpdateOutcome:
         settings=plan.settings.target.path if plan.settings else "",
         software=plan.software.item.version if plan.software is not None else "",
         skipped=plan.skipped,
+        for_this_device=prepared.serial in ticket.devices.serials,
     )
 
 

@@ -12,6 +12,7 @@ from tests.cli.terminal import ROOT, WIDTH, appliance, clean_environment
 COMMANDS = (
     *([name] for name in ("serve", "status", "metrics", "infer", "selftest", "doctor", "models", "backends")),
     ["device"],
+    ["wait-gpu"],
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")
@@ -20,7 +21,7 @@ COMMANDS = (
     ["engines"],
     *([name] for name in ("provision", "audit", "update", "publish")),
     *(["audit", name] for name in ("verify", "show", "export")),
-    *(["update", name] for name in ("inspect", "apply", "retry", "rollback", "status", "inventory")),
+    *(["update", name] for name in ("inspect", "apply", "retry", "rollback", "arrived", "status", "inventory")),
     *(["publish", name] for name in ("init", "delegate", "show", "cut", "verify", "renew", "thin")),
     *(["publish", *words.split()] for words in ("model add", "config add", "key add", "key rotate", "key revoke")),
     ["publish", "receipt", "read"],
