@@ -89,7 +89,9 @@ def seal(system: BootedSystem, package: Path, owner: Owner) -> None:
     wait_ready(system)
     (system.shared / "root.json").write_bytes(owner.publisher.root)
     system.run(f"systemctl stop {UNIT}; mkdir -p /etc/systemd/system/{UNIT}.d")
-    system.run("printf '[server]\\ndrain_timeout_s = 3\\n[models]\\nload_timeout_s = 4\\n' > /etc/appliance/appliance.toml")
+    system.run(
+        "printf '[server]\\ndrain_timeout_s = 3\\n[models]\\nload_timeout_s = 4\\n' > /etc/appliance/appliance.toml"
+    )
     # So that what never gets ready does not take minutes of a test.
     system.run(f"printf '[Service]\\nTimeoutStartSec=12\\n' > /etc/systemd/system/{UNIT}.d/quick.conf")
     system.run("systemctl daemon-reload")
