@@ -1,4 +1,4 @@
-"""What else the environment of the process says: where systemd listens, and what could lead data out."""
+"""What else the environment of the process says: where systemd and its journal listen, what could lead data out."""
 
 import os
 from collections.abc import Mapping, MutableMapping
@@ -20,6 +20,16 @@ def systemd_environment(environment: Mapping[str, str] | None = None) -> Systemd
     microseconds = environment.get("WATCHDOG_USEC", "")
     watchdog_s = int(microseconds) / 1e6 if for_us and microseconds.isdigit() else 0.0
     return SystemdEnvironment(environment.get("NOTIFY_SOCKET", ""), watchdog_s)
+
+
+def stderr_is_the_journal(environment: Mapping[str, str] | None = None, descriptor: int = 2) -> bool:
+    """Whether what is written to standard error goes to the journal (see systemd.exec(5), JOURNAL_STREAM)."""
+    environment = os.environ if environment is None else environment
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM", "") == f"{found.st_dev}:{found.st_ino}"
 
 
 def remove_outbound_variables(environment: MutableMapping[str, str] | None = None) -> list[str]:

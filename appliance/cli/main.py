@@ -17,6 +17,7 @@ from appliance.cli.device import device
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
 from appliance.cli.infer import infer
+from appliance.cli.logs import logs
 from appliance.cli.metrics import metrics
 from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
@@ -61,6 +62,7 @@ app.add_typer(audit.app, name="audit")
 app.command()(infer)
 app.command()(selftest)
 app.command()(wait_gpu)
+app.command()(logs)
 app.command()(doctor)
 app.command()(invalid_is_usage(convert))
 

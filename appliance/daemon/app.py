@@ -25,6 +25,7 @@ from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
 from appliance.daemon.update_room import UpdateRoom
 from appliance.errors import ApplianceError, Failed
+from appliance.journal_messages import Event, told
 from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
 from appliance.rpc.health_service import HealthService
@@ -134,7 +135,7 @@ class Daemon:
 
     def _device_lost(self, error: Failed) -> None:
         """End, so that another process takes over: in this one nothing on the GPU works any more."""
-        logger.critical("the GPU is lost to this process, which ends: %s", error)
+        logger.critical("the GPU is lost to this process, which ends: %s", error, extra=told(Event.DEVICE_LOST))
         self._lost = True
         self._loop.call_soon_threadsafe(self.request_stop)
 
@@ -265,7 +266,8 @@ class Daemon:
                 "reloaded; applied: %s; after a restart: %s", applied or "nothing", needs_restart or "nothing"
             )
         except ApplianceError as error:
-            logger.error("reload failed, the old settings stay in force: %s", error)  # noqa: TRY400
+            refused = told(Event.RELOAD_REFUSED)
+            logger.error("reload failed, the old settings stay in force: %s", error, extra=refused)  # noqa: TRY400
         self._signs.reloaded()
 
     async def _shut_down(self) -> bool:
@@ -281,7 +283,8 @@ class Daemon:
             if updates is not None:
                 await asyncio.wait_for(updates, grace_s)
         except TimeoutError:
-            logger.error("an execution or a load did not end within %s s", grace_s)  # noqa: TRY400
+            late = told(Event.NOT_DRAINED)
+            logger.error("an execution or a load did not end within %s s", grace_s, extra=late)  # noqa: TRY400
             self._manager.abandon_loads()
             return False
         finally:

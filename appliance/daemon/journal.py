@@ -4,8 +4,11 @@ import json
 import logging
 import sys
 
+from appliance.daemon.journal_handler import JournalHandler
+from appliance.process_environment import stderr_is_the_journal
 from appliance.settings import LogSettings
 
+_IN_THE_JOURNAL = "%(name)s: %(message)s"  # which knows time and level
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -25,12 +28,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event)
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Apply the settings to the root logger; called again on reload."""
+def _handler(settings: LogSettings) -> logging.Handler:
+    if settings.format == "text" and stderr_is_the_journal():
+        journal: logging.Handler = JournalHandler()
+        journal.setFormatter(logging.Formatter(_IN_THE_JOURNAL))
+        return journal
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(_TEXT))
+    return handler
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Apply the settings to the root logger; called again on reload."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for before in root.handlers:
+        if isinstance(before, JournalHandler):
+            before.close()
+    root.handlers[:] = [_handler(settings)]
     root.setLevel(settings.level)
     # python-tuf tells of each signature that it did not need.
     logging.getLogger("tuf").setLevel(max(logging.WARNING, root.level))

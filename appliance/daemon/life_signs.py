@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from appliance.daemon.systemd import SystemdNotifier
+from appliance.journal_messages import Event, told
 from appliance.serving.engine_works import EngineBuild
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ModelSettings
@@ -48,7 +49,7 @@ class LifeSigns:
         self.state = "READY"
         text = self._doing()
         self._notifier.ready(text)
-        logger.info("READY: %s", text)
+        logger.info("READY: %s", text, extra=told(Event.RESCUE if self._rescue else Event.READY))
 
     def reloading(self) -> None:
         """Settings and models are being read again."""
@@ -66,16 +67,16 @@ class LifeSigns:
     async def show(self) -> None:
         """Go on until cancelled."""
         period_s = min(self._watchdog_s / 2 or _EXTENSION_S / 3, _EXTENSION_S / 3)
-        told = ""
+        shown = ""
         while True:
             hung = self._manager.hung(self._settings.hung_after_s)
             builds = building_text(self._manager.engines.builds())
             text = "; ".join(filter(None, [hung and f"hung: {hung.partition(':')[0]}", self._doing(), builds]))
-            if text != told:
+            if text != shown:
                 self._notifier.status(text)
-                told = text
+                shown = text
                 if hung:
-                    logger.critical("no sign of life for systemd any more: %s", hung)
+                    logger.critical("no sign of life for systemd any more: %s", hung, extra=told(Event.HUNG))
             if self.state == "STARTING" and self._manager.longest_load_s() < self._settings.load_timeout_s:
                 self._notifier.extend_timeout(_EXTENSION_S)  # a load that hangs ends the start
             if self._watchdog_s and not hung:

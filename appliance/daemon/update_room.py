@@ -16,6 +16,7 @@ from appliance.daemon.manager_gate import ManagerGate, ServiceAround
 from appliance.errors import ApplianceError
 from appliance.hardware.conditions import conditions
 from appliance.hardware.reader import read_once
+from appliance.journal_messages import Event, told
 from appliance.registry.model_registry import ModelRegistry
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
@@ -98,9 +99,10 @@ class UpdateRoom:
             await self._finish_open()
         elif self._box.slots.on_trial is not None:
             if reason := await self.works.judge_installed():
-                logger.error("this software failed its trial, the one before starts again: %s", reason)
+                failed = told(Event.SOFTWARE_FAILED)
+                logger.error("this software failed its trial, the one before starts again: %s", reason, extra=failed)
             else:
-                logger.info("this software has proved itself: it stays")
+                logger.info("this software has proved itself: it stays", extra=told(Event.SOFTWARE_KEPT))
 
     def _waits_for_proof(self) -> bool:
         """Whether an update that is open, or an installation, brought software: it is judged when it serves."""
@@ -119,7 +121,10 @@ class UpdateRoom:
             return
         if outcome is not None:
             logger.log(
-                logging.ERROR if outcome.code else logging.INFO, "the update that was open: %s", outcome.message
+                logging.ERROR if outcome.code else logging.INFO,
+                "the update that was open: %s",
+                outcome.message,
+                extra=told(Event.UPDATE_TAKEN_BACK if outcome.code else Event.UPDATE_FINISHED),
             )
 
     async def keep_time(self) -> None:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from appliance.errors import ApplianceError, Failed, NotFound
+from appliance.journal_messages import Event, told
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.model.lifecycle import UNLOADED, ModelState
@@ -257,7 +258,13 @@ class ModelManager:
 
     def _fail(self, version: VersionEntry, problem: str) -> None:
         """What was to be loaded cannot be; what served before goes on."""
-        logger.error("%s version %s is not served: %s", version.available.name, version.version, problem)
+        logger.error(
+            "%s version %s is not served: %s",
+            version.available.name,
+            version.version,
+            problem,
+            extra=told(Event.MODEL_NOT_SERVED),
+        )
         if version.model is None:
             version.move(ModelState.UNAVAILABLE, problem)
         else:

@@ -13,6 +13,7 @@ COMMANDS = (
     *([name] for name in ("serve", "status", "metrics", "infer", "selftest", "doctor", "models", "backends")),
     ["device"],
     ["wait-gpu"],
+    ["logs"],
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")

@@ -27,6 +27,14 @@ def test_the_package_installs_without_a_network_and_the_service_is_ready(cabinet
     assert "slot A" in cabinet.run(f"journalctl --unit {UNIT} --no-pager | grep 'starting software'")
 
 
+def test_logs_show_the_service_with_what_the_catalog_says(cabinet):
+    shown = cabinet.run("appliance logs --explain --boot")
+
+    assert "READY: serving" in shown
+    assert "Every model that is wanted has been loaded" in shown
+    assert "dbus" not in cabinet.run("appliance logs --json | grep -v appliance || true")
+
+
 def test_a_killed_daemon_comes_back(cabinet):
     before = main_pid(cabinet)
     cabinet.run(f"kill -KILL {before}")

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from appliance.cli.logs import journalctl
+from tests.cli.terminal import appliance
+
+
+def test_a_level_that_does_not_exist_is_wrong_usage():
+    result = appliance("logs", "--level", "loud")
+
+    assert result.code == 2
+    assert "expected one of debug, info" in result.err
+
+
+def test_only_our_units_are_asked_for_and_options_are_passed_on():
+    plain = journalctl(200, "", "", follow=False, boot=False, explain=False, as_json=False)
+    all_of_it = journalctl(0, "1 hour ago", "err", follow=True, boot=True, explain=True, as_json=False)
+
+    assert plain == ["--unit=appliance*", "--no-pager", "--no-hostname", "--output=short-iso", "--lines=200"]
+    assert all_of_it[4:] == ["--since=1 hour ago", "--priority=err", "--follow", "--boot", "--catalog"]
+
+
+@pytest.mark.parametrize("since", ["-x", "--unit=ssh"])
+def test_a_time_cannot_become_an_option(since):
+    assert f"--since={since}" in journalctl(1, since, "", follow=False, boot=False, explain=False, as_json=True)
+
+
+def test_a_machine_without_a_journal_is_told(tmp_path):
+    if any(Path(place).is_dir() for place in ("/run/log/journal", "/var/log/journal")):
+        pytest.skip("this machine has a journal: tests/system/test_life.py reads one")
+    result = appliance("logs")
+
+    assert result.code == 1
+    assert "no systemd journal" in result.err
