@@ -1,4 +1,4 @@
-"""What `appliance doctor` examines, in this order: the software, then the box, then the daemon.
+"""What `appliance doctor` examines, in this order: the software, the box, the service, the daemon.
 
 Each check finds facts and never raises what it can name; none changes anything that outlives it.
 """
@@ -12,15 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import appliance
+from appliance import RELEASED
 from appliance.backends.probe_judgement import REINSTALL
 from appliance.cli.backend_checks import checks_of_backends
 from appliance.cli.check import Check, Result
 from appliance.cli.client import connect_admin
 from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
 from appliance.cli.installed_packages import installed_version, is_within, requirements
+from appliance.cli.listen_checks import check_listening
 from appliance.cli.options import read_settings
 from appliance.cli.output import format_size
 from appliance.cli.reference_trial import reference_computes
+from appliance.cli.service_checks import checks_of_service
 from appliance.cli.update_checks import checks_of_updates
 from appliance.errors import ApplianceError
 from appliance.process_environment import remove_outbound_variables
@@ -33,7 +36,7 @@ _LITTLE_SPACE_BYTES = 1024**3
 _NO_SPACE_BYTES = 64 * 1024**2
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
 _DAY_S = 86400
-_END_OF_CLOCK_S = 4102444800  # the year 2100
+_FAR_AHEAD_S = 20 * 365 * _DAY_S  # this software will hardly run longer; it serves all the same
 
 
 def run_checks(config: Path | None, state: Path | None) -> list[Check]:
@@ -50,7 +53,9 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         _check_state_directory(settings),
         _check_registry(settings),
         *checks_of_updates(settings),
-        _check_daemon(settings),
+        *checks_of_service(settings.layout),
+        daemon := _check_daemon(settings),
+        check_listening(settings.server.listen, daemon_runs=daemon.result is Result.OK),
         _check_clock(),
         outbound,
     ]
@@ -173,7 +178,7 @@ def _failed(state: str, reason: str) -> bool:
 def _check_clock(now: Callable[[], float] = time.time) -> Check:
     installed = Path(appliance.__file__).stat().st_mtime
     shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now()))
-    if not installed - _DAY_S < now() < _END_OF_CLOCK_S:
+    if not installed - _DAY_S < now() < RELEASED.timestamp() + _FAR_AHEAD_S:
         finding = f"{shown} cannot be right: this software is newer" if now() < installed else f"{shown} is far off"
         return Check("clock", Result.WARNING, finding, "set it: timedatectl set-time 'YYYY-MM-DD HH:MM:SS'")
     return Check("clock", Result.OK, shown)

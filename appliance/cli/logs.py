@@ -17,7 +17,7 @@ _JOURNALS = (Path("/run/log/journal"), Path("/var/log/journal"))
 def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines. 0: all.")] = 200,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="From then on: '1 hour ago', '2026-12-31 08:00'.", show_default=False)
+        str, typer.Option(metavar="TIME", help="From then on: 1 hour ago, 2026-12-31 08:00.", show_default=False)
     ] = "",
     level: Annotated[
         str, typer.Option(metavar="LEVEL", help="That and worse: debug, info, warning, err, crit.")

@@ -1,0 +1,155 @@
+"""What `appliance doctor` says of an installed box: its service, its software slots, its files, its GPU's nodes.
+
+Everything is found without the daemon. Roots and commands come in, so that a test can show every fault.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from appliance.cli.check import Check, Result
+from appliance.cli.root_files import foreign
+from appliance.cli.service_status import ServiceStatus
+from appliance.errors import ApplianceError
+from appliance.hardware.gpu_nodes import missing_nodes
+from appliance.slots.record import SlotRecord
+from appliance.slots.store import SlotStore
+from appliance.slots.tree import check_tree
+from appliance.state_layout import StateLayout
+
+UNIT = "appliance.service"
+_BOOTED = Path("/run/systemd/system")
+_ASKED = ("LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
+_AGAIN = f"systemctl restart {UNIT}"
+_MEANINGS = MappingProxyType(
+    {
+        ServiceStatus.SETTINGS: ("its settings are not valid", "correct them as the line 'settings' says, then: "),
+        ServiceStatus.CANNOT_WRITE: (
+            "the state directory cannot be written",
+            "see the lines 'state' and 'owner', then: ",
+        ),
+        ServiceStatus.STATE_UNUSABLE: ("its state cannot be understood", "see the line 'registry', then: "),
+        ServiceStatus.START_AGAIN: ("something that it needs is taken or missing", "see: appliance logs; or: "),
+    }
+)
+
+Ask = Callable[[], Mapping[str, str] | None]  # properties of the unit; None without systemd
+
+
+def checks_of_service(layout: StateLayout, ask: Ask | None = None, root: Path = Path("/")) -> list[Check]:
+    """Examine what an installation brought; no line for what this machine does not have."""
+    return [
+        *_check_unit((ask or ask_systemd)()),
+        *_check_slots(SlotStore(layout.slots)),
+        *_check_owner(layout),
+        *_check_gpu_nodes(root),
+    ]
+
+
+def ask_systemd() -> Mapping[str, str] | None:
+    """Ask for the unit's properties; None where no systemd runs."""
+    if not _BOOTED.is_dir() or shutil.which("systemctl") is None:
+        return None
+    command = ["systemctl", "show", UNIT, f"--property={','.join(_ASKED)}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+
+
+def _check_unit(found: Mapping[str, str] | None) -> list[Check]:
+    if found is None or found.get("LoadState", "not-found") == "not-found":
+        return []
+    match found.get("ActiveState", ""), found.get("SubState", ""):
+        case "failed", _:
+            return [_failed(found.get("ExecMainStatus", ""))]
+        case "activating", "auto-restart":
+            ended = f"{found.get('Result')}, status {found.get('ExecMainStatus')}"
+            finding = f"it does not come up ({ended}) and is started again and again"
+            return [Check("service", Result.ERROR, finding, "see why: appliance logs --level warning")]
+        case "inactive", _:
+            return [Check("service", Result.WARNING, "it was stopped", f"systemctl start {UNIT}")]
+        case state, _:
+            return [_running(state, found)]
+
+
+def _failed(status: str) -> Check:
+    known = ServiceStatus(int(status)) if status.isdigit() and int(status) in set(ServiceStatus) else None
+    meaning, first = f"it ended with status {status}", "see why: appliance logs; then: "
+    if known is not None and known in _MEANINGS:
+        meaning, first = _MEANINGS[known]
+    return Check("service", Result.ERROR, f"it failed and does not start again: {meaning}", first + _AGAIN)
+
+
+def _running(state: str, found: Mapping[str, str]) -> Check:
+    if found.get("UnitFileState") not in ("enabled", "static", ""):
+        finding = f"it is {state}, but does not start with the machine"
+        return Check("service", Result.WARNING, finding, f"systemctl enable {UNIT}")
+    if (restarts := found.get("NRestarts", "0")) != "0":
+        return Check("service", Result.WARNING, f"{state}, after {restarts} restarts by itself", "appliance logs")
+    return Check("service", Result.OK, f"{state}, starts with the machine")
+
+
+def _check_slots(store: SlotStore) -> list[Check]:
+    if not store.directory.is_dir():
+        return []
+    try:
+        record = store.read()
+    except ApplianceError as error:
+        return [Check("slots", Result.ERROR, error.message, error.hint)]
+    return [_broken_slots(store, record) or _state_of_slots(record)]
+
+
+def _broken_slots(store: SlotStore, record: SlotRecord) -> Check | None:
+    install = "bring software: appliance update apply MEDIUM"
+    if not any(each.usable for each in record.slots.values()):
+        reasons = "; ".join(f"{name}: {each.problem or 'empty'}" for name, each in record.slots.items())
+        return Check("slots", Result.ERROR, f"neither can start: {reasons}", install)
+    if problem := check_tree(store.path(record.current), record.slots[record.current].tree):
+        return Check("slots", Result.ERROR, f"slot {record.current} is damaged: {problem}", install)
+    return None
+
+
+def _state_of_slots(record: SlotRecord) -> Check:
+    running = f"software {record.slots[record.current].version} in slot {record.current}"
+    trial, fallback = record.trial, record.fallback
+    if trial is not None:
+        finding = f"{running}; slot {trial.slot} is on trial, {trial.left} starts left"
+        return Check("slots", Result.WARNING, finding, "wait for its end: appliance update status")
+    if fallback is not None:
+        finding = f"{running}; {fallback.version} in slot {fallback.slot} failed: {fallback.reason}"
+        return Check("slots", Result.WARNING, finding, "report the reason to whoever made the stick")
+    return Check("slots", Result.OK, f"{running}, whole")
+
+
+def _check_owner(layout: StateLayout) -> list[Check]:
+    """Files of root in the state of a service that is not root."""
+    try:
+        owner = layout.root.stat().st_uid
+    except OSError:
+        return []
+    if owner == 0:
+        return []
+    wrong = list(foreign(layout.root, owner))
+    if wrong:
+        finding = f"{len(wrong)} files belong to somebody else than the service, such as {wrong[0]}"
+        return [Check("owner", Result.ERROR, finding, f"chown -R --reference={layout.root} {layout.root}")]
+    return [Check("owner", Result.OK, "all of the state belongs to the service")]
+
+
+def _check_gpu_nodes(root: Path) -> list[Check]:
+    if not (root / "proc/driver/nvidia/version").exists() and not (root / "etc/nv_tegra_release").exists():
+        return []
+    if missing := missing_nodes(root):
+        return [
+            Check(
+                "gpu nodes",
+                Result.ERROR,
+                f"the driver is there, but not {', '.join(missing)}",
+                "see what the kernel says: journalctl -k | grep -i nvidia; load it: nvidia-modprobe -u -c 0",
+            )
+        ]
+    return [Check("gpu nodes", Result.OK, "there")]
