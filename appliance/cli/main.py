@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from appliance import __version__
-from appliance.cli import audit, backends, engines, models, publish, update
+from appliance.cli import audit, backends, backup, engines, models, publish, update
 from appliance.cli.convert import convert
 from appliance.cli.device import device
 from appliance.cli.doctor import doctor
@@ -59,6 +59,7 @@ app.add_typer(backends.app, name="backends")
 app.add_typer(engines.app, name="engines")
 app.command()(provision)
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
 app.command()(infer)
 app.command()(selftest)
 app.command()(wait_gpu)
