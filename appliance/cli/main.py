@@ -23,6 +23,7 @@ from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
 from appliance.cli.provision import provision
 from appliance.cli.root_files import give_to_service
+from appliance.cli.restore import restore
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
@@ -60,6 +61,7 @@ app.add_typer(engines.app, name="engines")
 app.command()(provision)
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
+app.command()(restore)
 app.command()(infer)
 app.command()(selftest)
 app.command()(wait_gpu)

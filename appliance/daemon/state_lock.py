@@ -1,19 +1,41 @@
-"""One daemon per state directory."""
+"""One daemon per state directory, and a state that is whole before it is used."""
 
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance.errors import Busy, CannotWrite, Failed
 from appliance.state_layout import StateLayout
+from appliance.daemon.state_exchange import StateExchange
+from appliance.errors import Busy, CannotWrite, Failed, StateUnusable
+from appliance.settings import StateLayout
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 
 
+ERASURE_RECORD = "erasure.json"  # in the state directory: its data are being destroyed
+
+
 @contextmanager
 def daemon_lock(layout: StateLayout) -> Iterator[None]:
-    """Hold the daemon's lock. Raises Busy if another daemon has it, Failed if the directories cannot be made."""
+    """Hold the daemon's lock on a state that is whole: a restore or reset that was cut off is finished first.
+
+    Raises Busy if another daemon has it, Failed if the directories cannot be made, StateUnusable if the state is
+    being erased.
+    """
+    with state_lock(layout):
+        if os.path.lexists(layout.root / ERASURE_RECORD):
+            raise StateUnusable(
+                f"the erasure of {layout.root} was begun and has not ended",
+                hint="finish it: appliance wipe --certificate FILE",
+            )
+        StateExchange(layout.root).finish()
+        yield
+
+
+@contextmanager
+def state_lock(layout: StateLayout) -> Iterator[None]:
+    """Hold the daemon's lock whatever the state is in. Raises as `daemon_lock`, but never StateUnusable."""
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
         layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o755)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 from appliance.errors import InvalidInput
 from appliance.maintenance.backup_container import opened_container
@@ -30,7 +30,7 @@ class BackupFile:
 
     name: str
     size_bytes: int
-    stream: IO[bytes]
+    stream: BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,11 @@ class OpenBackup:
             raise self._wrong(f"it does not begin with {MANIFEST}")
         return BackupManifest.parse(self._stream(member).read())
 
-    def _stream(self, member: tarfile.TarInfo) -> IO[bytes]:
+    def _stream(self, member: tarfile.TarInfo) -> BinaryIO:
         stream = self._archive.extractfile(member) if member.type == tarfile.REGTYPE else None
         if stream is None:
             raise self._wrong(f"{member.name[:200]!r} is neither a file nor a link")
-        return stream
+        return cast("BinaryIO", stream)
 
     def _wrong(self, problem: str) -> InvalidInput:
         return InvalidInput(f"{self._path} was opened, but {problem}", hint="take another backup")

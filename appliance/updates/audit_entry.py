@@ -48,6 +48,8 @@ class AuditEvent(StrEnum):
     REGISTRY_REBUILT = "registry_rebuilt"
     THROTTLING_BEGAN = "throttling_began"  # heat or the power supply slows the machine down
     POWER_MODE_CHANGED = "power_mode_changed"
+    STATE_RESTORED = "state_restored"
+    FACTORY_RESET = "factory_reset"
     AUDIT_EXPORTED = "audit_exported"
     AUDIT_LINE_CUT = "audit_line_cut"  # a line that a power cut left half-written
     AUDIT_DAMAGED = "audit_damaged"

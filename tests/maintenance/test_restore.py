@@ -1,0 +1,297 @@
+"""Restores: the same box again, never an older trust, never half of anything."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from appliance.daemon.state_exchange import StateExchange
+from appliance.daemon.state_lock import daemon_lock
+from appliance.errors import AlreadyExists, ApplianceError, CannotWrite, InvalidInput, StateUnusable
+from appliance.maintenance.backup_lock import Passphrase
+from appliance.maintenance.backup_reading import verify_backup
+from appliance.maintenance.restore import RESTORED_SETTINGS, Restored, plan_restore, restore
+from appliance.maintenance.restore_rules import Permission, PresentBox, require_restorable
+from appliance.settings import StateLayout
+from appliance.updates.device_store import DeviceStore
+from appliance.updates.trust_store import TrustStore
+from tests.maintenance.custody import NOON, PASSPHRASE, Cabinet, silent, tree
+from tests.support.kill_points import killed_before
+from tests.support.power_loss import copy_tree, lost_states, recorded
+from tests.updates.boxes import KEEPS, ONE, TWO, SealedBox
+from tests.updates.first_roots import root_file
+
+REPLACE = Permission(replace=True)
+OLDER = Permission(replace=True, older=True)
+EMPTY = Permission()
+
+
+def restored(box: SealedBox, backup: Path, said: Permission = EMPTY) -> Restored:
+    with daemon_lock(box.layout):
+        return restore(box.layout, backup, PASSPHRASE, said, lambda: NOON, silent)
+
+
+def refused(box: SealedBox, backup: Path, kind: type[ApplianceError], words: str, said: Permission = EMPTY) -> None:
+    before = tree(box.layout.root)
+    with pytest.raises(kind, match=words):
+        restored(box, backup, said)
+    assert tree(box.layout.root) == before
+    assert not (box.layout.root / "exchange").exists()
+    with pytest.raises(kind, match=words):
+        plan_restore(box.layout, backup, PASSPHRASE, said, silent)
+
+
+def test_a_broken_box_is_replaced_by_a_new_one_that_is_the_same(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    with cabinet.another_box("spare") as spare:
+        done = restored(spare, backup)
+
+        assert done.manifest.serial == "A1"
+        assert spare.desired() == ONE
+        assert DeviceStore(spare.layout.device).make_key() == DeviceStore(cabinet.layout.device).make_key()
+        assert TrustStore(spare.layout.trust).versions() == TrustStore(cabinet.layout.trust).versions()
+        assert (spare.layout.updates / "site.toml").read_bytes() == b'[log]\nlevel = "DEBUG"\n'
+        assert spare.audit().verify() == []
+        assert spare.events() == [*cabinet.box.events(), "state_restored"]
+        with spare.box() as opened:
+            assert opened.registry.verify() == []
+            assert opened.registry.is_signed(KEEPS, ONE)
+        assert not (spare.layout.root / "exchange").exists()
+
+
+def test_a_restored_box_goes_on_with_the_next_stick(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    with cabinet.another_box("spare") as spare:
+        restored(spare, backup)
+
+        assert spare.apply(cabinet.owner.stick(2, answer=1.0)).code == 0
+        assert spare.desired() == TWO
+
+
+def test_the_key_of_the_box_stays_private(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    with cabinet.another_box("spare") as spare:
+        restored(spare, backup)
+
+        assert (spare.layout.device / "receipt.key").stat().st_mode & 0o777 == 0o600
+        stored = list((spare.layout.blobs / "sha256").iterdir())
+        assert {path.stat().st_mode & 0o777 for path in stored} == {0o444}
+
+
+def test_a_box_that_is_not_empty_is_left_alone(cabinet: Cabinet) -> None:
+    refused(cabinet.box, cabinet.back_up(), AlreadyExists, "this box is not empty: it is A1")
+
+
+def test_a_damaged_registry_is_replaced(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    cabinet.layout.database.write_bytes(b"no database at all" * 1000)
+    for suffix in ("-wal", "-shm"):
+        cabinet.layout.database.with_name(f"registry.db{suffix}").unlink(missing_ok=True)
+
+    done = restored(cabinet.box, backup, REPLACE)
+
+    assert cabinet.box.desired() == ONE
+    stored = sum(path.stat().st_size for path in (cabinet.layout.blobs / "sha256").iterdir())
+    assert done.reused_bytes == stored
+
+
+def test_content_that_rotted_on_the_box_comes_from_the_backup(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    rotten = next((cabinet.layout.blobs / "sha256").iterdir())
+    rotten.chmod(0o644)
+    rotten.write_bytes(b"x" * rotten.stat().st_size)
+    restored(cabinet.box, backup, REPLACE)
+
+    with cabinet.box.box() as opened:
+        assert opened.registry.verify() == []
+
+
+def test_another_box_is_never_made_of_this_one(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    with cabinet.another_box("other") as other:
+        other.seal(cabinet.owner.root, serial="B2")
+
+        refused(other, backup, InvalidInput, "the backup is of A1, this box is B2", OLDER)
+
+
+def test_another_owners_box_of_the_same_serial_is_refused(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    with cabinet.another_box("other") as other:
+        other.seal(root_file())
+        before = tree(other.layout.root)
+        with pytest.raises(InvalidInput, match="trusts another owner"):
+            restored(other, backup, OLDER)
+
+        assert tree(other.layout.root) == before
+
+
+def test_an_older_backup_is_refused_until_a_person_says_that_models_may_go_back(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    old_stick = cabinet.owner.stick(2, answer=1.0)
+    newest = cabinet.owner.cut("newest")
+    assert cabinet.box.apply(newest).code == 0
+    floor = TrustStore(cabinet.layout.trust).versions()
+    refused(cabinet.box, backup, InvalidInput, "the backup is older than this box", REPLACE)
+
+    done = restored(cabinet.box, backup, OLDER)
+
+    assert done.trust_stays
+    assert cabinet.box.desired() == ONE
+    assert TrustStore(cabinet.layout.trust).versions() == floor
+    assert cabinet.box.apply(old_stick).result == "ROLLBACK"
+    assert cabinet.box.apply(newest).code == 0
+    assert cabinet.box.desired() == TWO
+    assert cabinet.box.audit().verify() == []
+
+
+def test_a_box_that_lost_its_trust_needs_a_person_to_take_that_of_the_backup(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    assert cabinet.box.apply(cabinet.owner.stick(2, answer=1.0)).code == 0
+    floor = TrustStore(cabinet.layout.trust).versions()
+    (cabinet.layout.trust / "current").unlink()
+    refused(cabinet.box, backup, InvalidInput, "what this box trusts cannot be read", REPLACE)
+
+    restored(cabinet.box, backup, OLDER)
+
+    assert TrustStore(cabinet.layout.trust).versions() == floor
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same(cabinet: Cabinet) -> None:
+    cabinet.settings.write_text("[log]\n")
+    backup, before = cabinet.back_up(), tree(cabinet.layout.root)
+
+    planned = plan_restore(cabinet.layout, backup, PASSPHRASE, REPLACE, silent)
+
+    assert tree(cabinet.layout.root) == before
+    assert restored(cabinet.box, backup, REPLACE) == planned
+
+
+def test_the_operators_settings_lie_there_to_be_compared(cabinet: Cabinet) -> None:
+    cabinet.settings.write_text("[server]\nname = 'old'\n")
+    done = restored(cabinet.box, cabinet.back_up(), REPLACE)
+
+    assert done.settings == cabinet.layout.root / RESTORED_SETTINGS
+    assert done.settings.read_text() == "[server]\nname = 'old'\n"
+
+
+def test_a_backup_that_is_cut_off_changes_nothing(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    backup.write_bytes(backup.read_bytes()[:-1])
+
+    refused(cabinet.box, backup, InvalidInput, "damaged or cut off", REPLACE)
+
+
+def test_the_software_stays(cabinet: Cabinet) -> None:
+    slot = cabinet.layout.slots / "A" / "software.json"
+    slot.parent.mkdir(parents=True)
+    slot.write_text("{}")
+    restored(cabinet.box, cabinet.back_up(), REPLACE)
+
+    assert slot.read_text() == "{}"
+
+
+def test_a_backup_of_a_newer_version_is_refused(cabinet: Cabinet) -> None:
+    manifest = verify_backup(cabinet.back_up(), PASSPHRASE, silent).model_copy(update={"registry_schema": 99})
+
+    with pytest.raises(StateUnusable, match="schema 99"):
+        require_restorable(manifest, PresentBox(is_empty=True), EMPTY, 4)
+
+
+def test_a_disk_without_room_changes_nothing(cabinet: Cabinet, small_disk: Path) -> None:
+    backup = cabinet.back_up()
+    box = SealedBox(small_disk / "state")
+    try:
+        with pytest.raises(CannotWrite, match="the backup needs"):
+            plan_restore(box.layout, backup, PASSPHRASE, EMPTY, silent)
+    finally:
+        box.close()
+
+
+def test_a_wrong_passphrase_changes_nothing(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up("locked", Passphrase(b"something else here", cost=2))
+
+    refused(cabinet.box, backup, InvalidInput, "cannot be opened with this passphrase", REPLACE)
+
+
+def changed_since(cabinet: Cabinet) -> Path:
+    """A backup of version 1, of a box that serves version 2 by now."""
+    backup = cabinet.back_up()
+    assert cabinet.box.apply(cabinet.owner.stick(2, answer=1.0)).code == 0
+    return backup
+
+
+def settled(state: Path) -> "SealedBox":
+    """The next start of the box."""
+    box = SealedBox(state)
+    with daemon_lock(box.layout):
+        pass
+    return box
+
+
+def assert_old_or_new(state: Path, place: str) -> int:
+    box = settled(state)
+    try:
+        desired = box.desired()
+        assert desired in (ONE, TWO), place
+        assert box.audit().verify() == [], place
+        assert ("state_restored" in box.events()) == (desired == ONE), place
+        with box.box() as opened:
+            assert opened.registry.verify() == [], place
+            assert opened.trust.versions()["timestamp"] == 3, place
+        assert DeviceStore(box.layout.device).is_sealed, place
+        assert not StateExchange(state).finish(), place
+        return int(desired)
+    finally:
+        box.close()
+
+
+@pytest.mark.slow
+def test_a_restore_that_is_killed_anywhere_leaves_the_old_state_or_the_new_one(cabinet: Cabinet) -> None:
+    backup, template, state = changed_since(cabinet), cabinet.layout.root, cabinet.directory / "copy"
+    box = SealedBox(state)
+    seen, at = set(), 0
+    while True:
+        at += 3
+        copy_tree(template, state)
+        answer = killed_before(at, lambda: lambda: restored(box, backup, OLDER))
+        seen.add(assert_old_or_new(state, f"killed before operation {at}"))
+        if answer != '"killed"':
+            break
+    box.close()
+
+    assert seen == {1, 2}
+    assert at > 60
+
+
+@pytest.mark.slow
+def test_a_restore_whose_power_is_cut_anywhere_leaves_the_old_state_or_the_new_one(cabinet: Cabinet) -> None:
+    backup, template, state = changed_since(cabinet), cabinet.layout.root, cabinet.directory / "copy"
+    copy_tree(template, state)
+    box = SealedBox(state)
+    seen = set()
+    for loss in lost_states(recorded(state, lambda: lambda: restored(box, backup, OLDER)), state, stride=7):
+        found = assert_old_or_new(state, loss.place)
+        assert found == 1 or not loss.is_done, loss.place
+        seen.add(found)
+    box.close()
+
+    assert seen == {1, 2}
+
+
+@pytest.mark.slow
+def test_a_backup_that_is_killed_anywhere_leaves_no_file_that_looks_whole(cabinet: Cabinet) -> None:
+    target, at = cabinet.directory / "backup", 0
+    while True:
+        at += 1
+        answer = killed_before(at, lambda: cabinet.back_up)
+        if answer != '"killed"':
+            break
+        with suppress(FileNotFoundError):
+            verify_backup(target, PASSPHRASE, silent) if target.exists() else None
+            target.unlink()
+    assert at > 10
+    assert verify_backup(target, PASSPHRASE, silent).serial == "A1"
+    assert [path.name for path in cabinet.directory.glob("backup*")] == ["backup"]
+    assert StateLayout(cabinet.layout.root).staging.is_dir()
+    shutil.rmtree(cabinet.layout.staging)
