@@ -16,6 +16,7 @@ from appliance.cli.convert import convert
 from appliance.cli.device import device
 from appliance.cli.doctor import doctor
 from appliance.cli.exit_codes import exit_code
+from appliance.cli.factory_reset import factory_reset
 from appliance.cli.infer import infer
 from appliance.cli.logs import logs
 from appliance.cli.metrics import metrics
@@ -62,6 +63,7 @@ app.command()(provision)
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
 app.command()(restore)
+app.command()(factory_reset)
 app.command()(infer)
 app.command()(selftest)
 app.command()(wait_gpu)
