@@ -29,6 +29,7 @@ from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
 from appliance.cli.wait_gpu import wait_gpu
+from appliance.cli.wipe import check_erasure, wipe
 from appliance.errors import ApplianceError, ErrorKind
 
 _NEXT = MappingProxyType(
@@ -64,6 +65,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
 app.command()(restore)
 app.command()(factory_reset)
+app.command()(wipe)
+app.command()(check_erasure)
 app.command()(infer)
 app.command()(selftest)
 app.command()(wait_gpu)

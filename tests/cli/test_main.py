@@ -27,7 +27,7 @@ COMMANDS = (
     *(["publish", *words.split()] for words in ("model add", "config add", "key add", "key rotate", "key revoke")),
     ["publish", "receipt", "read"],
     *(["backup", name] for name in ("create", "verify", "key")),
-    *([name] for name in ("restore", "factory-reset")),
+    *([name] for name in ("restore", "factory-reset", "wipe", "check-erasure")),
     *(["engines", name] for name in ("list", "build", "cancel", "show", "prune", "export-timing-cache")),
 )
 HEAVY = ("grpc", "numpy", "onnxruntime", "PIL", "google.protobuf", "tuf", "securesystemslib", "cryptography")
