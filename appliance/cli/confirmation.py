@@ -12,7 +12,7 @@ from appliance.cli.output import say
 from appliance.errors import Busy
 
 if TYPE_CHECKING:
-    from appliance.settings import StateLayout
+    from appliance.state_layout import StateLayout
 
 UNPROVISIONED = "unprovisioned"  # what is typed for a box that has no serial
 YesOption = Annotated[

@@ -23,8 +23,8 @@ from appliance.cli.metrics import metrics
 from appliance.cli.options import invalid_is_usage
 from appliance.cli.output import say
 from appliance.cli.provision import provision
-from appliance.cli.root_files import give_to_service
 from appliance.cli.restore import restore
+from appliance.cli.root_files import give_to_service
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status

@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance.state_layout import StateLayout
 from appliance.daemon.state_exchange import StateExchange
 from appliance.errors import Busy, CannotWrite, Failed, StateUnusable
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 

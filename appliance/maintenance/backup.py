@@ -33,7 +33,7 @@ from appliance.maintenance.backup_sources import (
     stored_content,
 )
 from appliance.registry.staging import StagingArea
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.journal import Journal
 
 Advance = Callable[[str, int, int], None]

@@ -17,7 +17,7 @@ from appliance.registry.aliases import SERVING
 from appliance.registry.database import Database
 from appliance.registry.queries import get_models
 from appliance.registry.ticket_records import TicketState, get_tickets
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditHead
 from appliance.updates.audit_files import AuditFiles, OpenSegment
 from appliance.updates.device_store import DeviceStore

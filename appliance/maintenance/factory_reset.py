@@ -17,7 +17,7 @@ from appliance.durable import disk_errors, fsync_directory
 from appliance.maintenance.restore import present_box
 from appliance.maintenance.whole_state import content_alone, copy_log
 from appliance.registry.seal import is_sealed
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.update_clock import UpdateClock

@@ -35,7 +35,7 @@ from appliance.registry.migrations import MIGRATIONS
 from appliance.registry.seal import is_sealed
 from appliance.registry.signed_versions import get_signed
 from appliance.registry.ticket_records import TicketState, get_tickets
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore

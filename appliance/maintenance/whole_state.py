@@ -8,7 +8,7 @@ from pathlib import Path
 
 from appliance.durable import copy_hashed, disk_errors, make_directory, shared_lock, try_exclusive_lock
 from appliance.errors import Busy
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from appliance.maintenance.erasure_certificate import (
     sign_certificate,
 )
 from appliance.maintenance.factory_reset import REGISTRY_COPIES, files_below
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore
 

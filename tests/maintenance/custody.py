@@ -8,7 +8,7 @@ from pathlib import Path
 from appliance.maintenance.backup import BackupRequest, write_backup
 from appliance.maintenance.backup_lock import Lock, Passphrase
 from appliance.maintenance.backup_manifest import BackupManifest
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from tests.updates.boxes import Publisher, SealedBox
 
 SEALED_SERIAL = "A1"

@@ -13,7 +13,7 @@ from appliance.maintenance.backup_lock import Passphrase
 from appliance.maintenance.backup_reading import verify_backup
 from appliance.maintenance.restore import RESTORED_SETTINGS, Restored, plan_restore, restore
 from appliance.maintenance.restore_rules import Permission, PresentBox, require_restorable
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.trust_store import TrustStore
 from tests.maintenance.custody import NOON, PASSPHRASE, Cabinet, silent, tree

@@ -11,7 +11,7 @@ from appliance.errors import AlreadyExists, CannotWrite, InvalidInput, StateUnus
 from appliance.maintenance.erasure import Medium, discard_free_space, erase_tree
 from appliance.maintenance.erasure_certificate import SignedErasureCertificate
 from appliance.maintenance.wipe import plan_wipe, wipe
-from appliance.settings import StateLayout
+from appliance.state_layout import StateLayout
 from appliance.updates.device_store import DeviceStore
 from tests.maintenance.custody import NOON, Cabinet, silent, tree
 from tests.support.kill_points import killed_before
