@@ -17,10 +17,11 @@ from appliance.cli.publish_options import (
 )
 
 app = typer.Typer(
-    help="Sign models and settings, and cut bundles for boxes.", no_args_is_help=True, rich_markup_mode=None
+    help="Sign models, settings and software, and cut bundles for boxes.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(publish_content.models, name="model")
 app.add_typer(publish_content.configurations, name="config")
+app.add_typer(publish_content.releases, name="software")
 app.add_typer(publish_keys.app, name="key")
 app.add_typer(publish_receipt.app, name="receipt")
 app.command()(publish_content.cut)

@@ -1,4 +1,4 @@
-"""What goes into bundles: `publish model add`, `publish config add`, `publish cut`."""
+"""What goes into bundles: `publish model add`, `publish config add`, `publish software add`, `publish cut`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from appliance.cli.publish_options import (
 from appliance.errors import InvalidInput
 
 models = typer.Typer(help="Sign models.", no_args_is_help=True, rich_markup_mode=None)
+releases = typer.Typer(help="Sign releases of this software.", no_args_is_help=True, rich_markup_mode=None)
 configurations = typer.Typer(help="Sign settings for sites.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -39,6 +40,26 @@ def add_model(
     with opened_station(station, keys, passphrase_file) as opened, late_progress() as advance:
         added = sign(opened, package, publisher, advance)
     _show_added(added, as_json=as_json)
+
+
+@releases.command("add")
+def add_release(
+    tree: Annotated[Path, typer.Argument(metavar="TREE", help="Made by scripts/build-software.")],
+    station: StationOption = DEFAULT_STATION,
+    keys: KeysOption = None,
+    passphrase_file: PassphraseOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a release of this software for the boxes whose Python and processor it was built for.
+
+    Two of the release team's three keys must be at hand: --keys DIR.
+    """
+    from appliance.publish.software import add_software  # noqa: PLC0415  (heavy: not for --help)
+
+    with opened_station(station, keys, passphrase_file) as opened, late_progress() as advance:
+        added = add_software(opened, tree, advance)
+    _show_added([added], as_json=as_json)
 
 
 @configurations.command("add")

@@ -24,7 +24,10 @@ COMMANDS = (
     *(["audit", name] for name in ("verify", "show", "export")),
     *(["update", name] for name in ("inspect", "apply", "retry", "rollback", "arrived", "status", "inventory")),
     *(["publish", name] for name in ("init", "delegate", "show", "cut", "verify", "renew", "thin")),
-    *(["publish", *words.split()] for words in ("model add", "config add", "key add", "key rotate", "key revoke")),
+    *(
+        ["publish", *words.split()]
+        for words in ("model add", "config add", "software add", "key add", "key rotate", "key revoke")
+    ),
     ["publish", "receipt", "read"],
     *(["backup", name] for name in ("create", "verify", "key")),
     *([name] for name in ("restore", "factory-reset", "wipe", "check-erasure")),
