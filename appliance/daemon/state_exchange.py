@@ -66,6 +66,8 @@ class StateExchange:
             try:
                 record = _Record.parse(self._record.read_bytes())
             except FileNotFoundError:
+                # What root began to unpack, and a kill ended, the daemon's user may not be able to remove.
+                shutil.rmtree(self._directory, ignore_errors=True)
                 return ""
             except InvalidInput as error:
                 raise StateUnusable(

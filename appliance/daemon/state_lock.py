@@ -1,6 +1,7 @@
 """One daemon per state directory, and a state that is whole before it is used."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from appliance.daemon.state_exchange import StateExchange
 from appliance.errors import Busy, CannotWrite, Failed, StateUnusable
 from appliance.state_layout import StateLayout
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
 
@@ -28,7 +31,9 @@ def daemon_lock(layout: StateLayout) -> Iterator[None]:
                 f"the erasure of {layout.root} was begun and has not ended",
                 hint="finish it: appliance wipe --certificate FILE",
             )
-        StateExchange(layout.root).finish()
+        finished = StateExchange(layout.root).finish()
+        if finished:
+            logger.warning("a %s that was cut off has been finished", finished)
         yield
 
 

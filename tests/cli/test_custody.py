@@ -122,6 +122,13 @@ def test_a_box_is_erased_and_its_certificate_checked_elsewhere(box: Terminal, tm
     assert appliance("check-erasure", certificate, "--key", "0" * 64).code == 1
 
 
+def test_a_box_whose_erasure_was_cut_off_does_not_serve_and_is_not_started_again(box: Terminal) -> None:
+    (box.state / "erasure.json").write_text("{}")
+    refused = box.appliance("serve", "--listen", "127.0.0.1:0", code=65)
+
+    assert "next: finish it: appliance wipe --certificate FILE" in refused.story
+
+
 def test_a_pair_of_keys_lets_a_box_write_what_it_cannot_read(box: Terminal, passphrase: Path, tmp_path: Path) -> None:
     made = appliance("backup", "key", tmp_path / "safe.key", "--passphrase-file", passphrase, "--json")
     file = tmp_path / "box.backup"
