@@ -37,16 +37,25 @@ def create(
     config: ConfigOption = None,
     state: StateOption = None,
     *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be in it, write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a backup: models, registry, identity with the box's key, trust, settings, audit log.
 
     The daemon may go on serving. The software is not in it, nor TLS keys that systemd hands over.
     """
-    from appliance.maintenance.backup import BackupRequest, write_backup  # noqa: PLC0415  (heavy: not for --help)
+    from appliance.maintenance.backup import BackupRequest, plan_backup, write_backup  # noqa: PLC0415  (heavy: not for --help)
     from appliance.updates.box import utc_now  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
+    if dry_run:
+        planned = plan_backup(layout, config or SYSTEM_SETTINGS_FILE, utc_now)
+        if as_json:
+            print_json(manifest_document(planned) | {"file": "", "file_bytes": 0})
+            return
+        print_facts([("would back up to", file), *manifest_facts(planned)])
+        say("nothing was written; next: the same command without --dry-run")
+        return
     request = BackupRequest(file, config or SYSTEM_SETTINGS_FILE, locks_of(to or [], passphrase_file))
     with progress() as advance:
         manifest = write_backup(layout, request, utc_now, advance)

@@ -10,7 +10,8 @@ is a state that a box may be in; an update that is open, or begins meanwhile, en
 
 import io
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -89,6 +90,23 @@ def write_backup(
 ) -> BackupManifest:
     """Write a backup. Raises AlreadyExists, NotFound (no state), Busy (an update is open), InvalidInput, Failed."""
     _require_place(layout, request.target)
+    with _collected(layout, request.settings) as sources:
+        manifest = sources.manifest(now())
+        with new_container(request.target, request.locks) as archive:
+            _Filling(archive, manifest.size_bytes, advance).fill(manifest, sources)
+    return manifest
+
+
+def plan_backup(layout: StateLayout, settings: Path, now: Callable[[], datetime]) -> BackupManifest:
+    """Say what a backup would hold. Raises NotFound (no state), Busy (an update is open), Failed."""
+    with _collected(layout, settings) as sources:
+        return sources.manifest(now())
+
+
+@contextmanager
+def _collected(layout: StateLayout, settings: Path) -> Iterator[_Sources]:
+    """Hold all that a backup is made of, as it was at one moment."""
+    _require_state(layout)
     journal = Journal(layout.updates)
     _require_no_update(journal)
     content_directory = layout.blobs / "sha256"
@@ -99,14 +117,10 @@ def write_backup(
     with shared_lock(content_directory), StagingArea(layout.staging).workspace() as workspace:
         registry = RegistrySnapshot.take(layout.database, workspace)
         with disk_errors("reading this box"):
-            small = read_small_files(layout, request.settings)
+            small = read_small_files(layout, settings)
         _require_no_update(journal)
         with audit_snapshot(layout.audit) as audit:
-            sources = _Sources(registry, small, audit, content_directory, stored_content(content_directory))
-            manifest = sources.manifest(now())
-            with new_container(request.target, request.locks) as archive:
-                _Filling(archive, manifest.size_bytes, advance).fill(manifest, sources)
-    return manifest
+            yield _Sources(registry, small, audit, content_directory, stored_content(content_directory))
 
 
 class _Filling:
@@ -160,9 +174,12 @@ class _Filling:
         self._advance(f"backing up {name}", self._done, self._total)
 
 
-def _require_place(layout: StateLayout, target: Path) -> None:
+def _require_state(layout: StateLayout) -> None:
     if not layout.root.is_dir():
         raise NotFound(f"there is no state directory {layout.root}", hint="name the right one: --state DIR")
+
+
+def _require_place(layout: StateLayout, target: Path) -> None:
     if target.resolve().is_relative_to(layout.root.resolve()):
         raise InvalidInput(
             f"{target} lies in the state directory that it is a backup of", hint="name a file on another disk"

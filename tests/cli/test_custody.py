@@ -41,6 +41,7 @@ def test_a_backup_is_taken_while_the_box_serves_checked_elsewhere_and_restored(
     file, spare = tmp_path / "box.backup", Terminal(tmp_path / "spare")
     opening = ("--passphrase-file", passphrase)
     with box.daemon():
+        assert box.appliance("backup", "create", file, "--dry-run").out
         written = box.appliance("backup", "create", file, *opening, "--json").json
     checked = appliance("backup", "verify", file, *opening, "--json")
     shown = appliance("backup", "verify", file, *opening)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import AlreadyExists, ApplianceError, Busy, CannotWrite, Failed, InvalidInput, NotFound
+from appliance.maintenance.backup import plan_backup
 from appliance.maintenance.backup_key import make_key_pair
 from appliance.maintenance.backup_lock import Passphrase, PrivateKey, PublicKey
 from appliance.maintenance.backup_reading import opened_backup, verify_backup
 from appliance.updates.journal import OpenUpdate
-from tests.maintenance.custody import PASSPHRASE, SEALED_SERIAL, Cabinet, silent
+from tests.maintenance.custody import NOON, PASSPHRASE, SEALED_SERIAL, Cabinet, silent
 from tests.updates.boxes import KEEPS
 
 
@@ -28,6 +29,13 @@ def test_a_backup_says_which_box_it_is_of_and_what_served(cabinet: Cabinet) -> N
     assert manifest.models == (f"{KEEPS} 1",)
     assert manifest.floors["timestamp"] >= 1
     assert manifest.audit_seq == cabinet.box.audit().head().seq
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(cabinet: Cabinet) -> None:
+    planned = plan_backup(cabinet.layout, cabinet.settings, lambda: NOON)
+
+    assert not list(cabinet.directory.glob("backup*"))
+    assert verify_backup(cabinet.back_up(), PASSPHRASE, silent) == planned
 
 
 def test_all_that_is_the_boxs_own_is_in_it_and_nothing_derived(cabinet: Cabinet) -> None:
