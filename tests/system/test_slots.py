@@ -80,3 +80,32 @@ def test_bad_software_is_taken_back_once_with_its_reason(cabinet, owner, kind):
     starts = cabinet.show(UNIT, "NRestarts")["NRestarts"]
     cabinet.run("sleep 5")
     assert cabinet.show(UNIT, "NRestarts")["NRestarts"] == starts, "it alternates"
+
+
+def test_two_damaged_slots_leave_a_box_that_answers_and_takes_software(cabinet, owner):
+    stick = carry(cabinet, owner.release("0.4.0"))
+    for name in ("A", "B"):
+        cabinet.run(f"echo '#' >> /var/lib/appliance/slots/{name}/site/appliance/cli/main.py")
+    cabinet.run(f"rm -f /run/appliance/slot-*; systemctl restart {UNIT}")
+    rescued = cabinet.show(UNIT, "ActiveState", "StatusText")
+
+    assert rescued["ActiveState"] == "active"
+    assert rescued["StatusText"].startswith("RESCUE: ")
+    assert "main.py has changed" in rescued["StatusText"]
+    assert "neither can start" in cabinet.run("appliance doctor", check=False)
+    assert cabinet.status_of("appliance status") == 0
+    assert cabinet.status_of("appliance logs") == 0
+    assert not infers(cabinet)
+    cabinet.run(f"appliance update apply {stick}")
+    assert settled(cabinet)["state"] == "CONFIRMED"
+    assert infers(cabinet)
+
+
+def test_software_is_taken_back_because_an_operator_wants_it(cabinet, owner):
+    cabinet.run(f"appliance update apply {carry(cabinet, owner.release('0.5.0'))}")
+    newer = slots(cabinet)["current"]
+    cabinet.run("appliance update rollback")
+
+    assert settled(cabinet)["state"] == "ROLLED_BACK"
+    assert slots(cabinet)["current"] != newer
+    assert infers(cabinet)
