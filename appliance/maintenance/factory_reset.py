@@ -15,7 +15,7 @@ from appliance import RELEASED
 from appliance.daemon.state_exchange import StateExchange
 from appliance.durable import disk_errors, fsync_directory
 from appliance.maintenance.restore import present_box
-from appliance.maintenance.whole_state import content_alone, copy_log
+from appliance.maintenance.whole_state import content_alone, copy_log, forget_registry_copies
 from appliance.registry.seal import is_sealed
 from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
@@ -25,7 +25,6 @@ from appliance.updates.update_clock import UpdateClock
 STAYS = frozenset(
     {"device", "trust", "slots", "run", "exchange", "lost+found"}
 )  # in place; audit and clock in copies
-REGISTRY_COPIES = "registry-before-*.db"  # in slots/, of before new software wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,7 @@ def factory_reset(layout: StateLayout, now: Callable[[], datetime]) -> Reset:
         exchange.abandon()
         raise
     with disk_errors("deleting engines and copies of the registry"):
-        for snapshot in layout.slots.glob(REGISTRY_COPIES):
-            snapshot.unlink()
+        forget_registry_copies(layout)
         if layout.engines.is_dir():
             shutil.rmtree(layout.engines)
             fsync_directory(layout.engines.parent)

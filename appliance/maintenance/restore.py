@@ -28,7 +28,7 @@ from appliance.maintenance.backup_reading import (
 )
 from appliance.maintenance.restore_rules import Permission, PresentBox, require_restorable
 from appliance.maintenance.restored_trust import damage_of, is_newer, merge_trust
-from appliance.maintenance.whole_state import content_alone, copy_log
+from appliance.maintenance.whole_state import content_alone, copy_log, forget_registry_copies
 from appliance.model.identity import digest_hex
 from appliance.registry.database import Database
 from appliance.registry.migrations import MIGRATIONS
@@ -117,6 +117,8 @@ def restore(
     except BaseException:
         exchange.abandon()
         raise
+    with disk_errors("deleting copies of the registry before"):
+        forget_registry_copies(layout)
     settings = layout.root / RESTORED_SETTINGS
     return Restored(opened.manifest, stays, reused, settings if settings.exists() else None)
 

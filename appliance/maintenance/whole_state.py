@@ -10,6 +10,8 @@ from appliance.durable import copy_hashed, disk_errors, make_directory, shared_l
 from appliance.errors import Busy
 from appliance.state_layout import StateLayout
 
+REGISTRY_COPIES = "registry-before-*.db"  # in slots/, of before new software wrote it
+
 
 @contextmanager
 def content_alone(layout: StateLayout) -> Iterator[None]:
@@ -34,3 +36,9 @@ def copy_log(source: Path, target: Path) -> None:
             for path in sorted((*source.glob("*.jsonl"), *source.glob("head.json"))):
                 with path.open("rb") as stream:
                     copy_hashed(stream, target / path.name, mode=0o640)
+
+
+def forget_registry_copies(layout: StateLayout) -> None:
+    """Delete copies of a registry that this state does not have any more: a way back would put them in its place."""
+    for snapshot in layout.slots.glob(REGISTRY_COPIES):
+        snapshot.unlink()

@@ -36,7 +36,8 @@ from appliance.maintenance.erasure_certificate import (
     SignedErasureCertificate,
     sign_certificate,
 )
-from appliance.maintenance.factory_reset import REGISTRY_COPIES, files_below
+from appliance.maintenance.factory_reset import files_below
+from appliance.maintenance.whole_state import REGISTRY_COPIES
 from appliance.state_layout import StateLayout
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.device_store import DeviceStore

@@ -41,6 +41,12 @@ def refuse(store: SlotStore, reason: str) -> SlotRecord:
 
 def back(store: SlotStore, reason: str) -> SlotRecord:
     """Let the software before run at the next start. Raises Failed if it is not there any more."""
+    undo = store.read().undo
+    if undo and not store.snapshot_path(undo).exists():
+        raise Failed(
+            "the software before reads another form of the registry, and the copy that it would need is gone",
+            hint="apply a stick with the software you want: appliance update apply MEDIUM",
+        )
     try:
         return store.change(lambda record: go_back(record, reason))
     except ValueError as error:

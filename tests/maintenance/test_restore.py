@@ -56,6 +56,16 @@ def test_a_broken_box_is_replaced_by_a_new_one_that_is_the_same(cabinet: Cabinet
         assert not (spare.layout.root / "exchange").exists()
 
 
+def test_a_copy_of_the_registry_before_does_not_come_back_later(cabinet: Cabinet) -> None:
+    backup = cabinet.back_up()
+    copy = cabinet.layout.slots / "registry-before-B.db"
+    copy.parent.mkdir()
+    copy.write_bytes(b"older")
+    restored(cabinet.box, backup, REPLACE)
+
+    assert not copy.exists()
+
+
 def test_a_restored_box_goes_on_with_the_next_stick(cabinet: Cabinet) -> None:
     backup = cabinet.back_up()
     with cabinet.another_box("spare") as spare:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import Failed
 from appliance.slots.arming import back, keep, note_ready, refuse
 from appliance.slots.record import SlotName
 from appliance.slots.store import SlotStore
@@ -141,6 +142,20 @@ def test_software_of_another_form_of_state_gets_a_copy_of_the_registry_and_the_w
     assert cabinet.start()["version"] == "0.1.0"
     assert rows(path) == [1]
     assert cabinet.start()["version"] == "0.1.0"
+
+
+def test_without_that_copy_there_is_no_way_back(cabinet):
+    cabinet.fill("0.1.0")
+    database(cabinet.root / "state" / "registry.db", 1).close()
+    cabinet.fill("0.2.0", data_epoch=2)
+    cabinet.start()
+    keep(cabinet.store)
+    (copy,) = cabinet.store.directory.glob("registry-before-*.db")
+    copy.unlink()
+
+    with pytest.raises(Failed, match="the copy that it would need is gone"):
+        back(cabinet.store, "the operator wants it")
+    assert cabinet.start()["version"] == "0.2.0"
 
 
 def test_without_a_copy_of_the_registry_there_is_no_trial(cabinet):
