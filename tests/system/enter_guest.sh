@@ -9,6 +9,7 @@ set -eu
 disk=$1 cgroup=$2 network=$3
 echo $$ > "$cgroup/cgroup.procs"
 
+# shellcheck disable=SC2016  # it is expanded inside
 setup='
 set -eu
 disk=$1 network=$2
