@@ -1,8 +1,7 @@
-"""Log records as the journal gets them, from a real socket; and the catalog that explains them."""
+"""Log records as the journal gets them, from a real socket."""
 
 import logging
 import os
-import re
 import socket
 import struct
 import tempfile
@@ -14,8 +13,6 @@ import pytest
 from appliance.daemon.journal_handler import JournalHandler
 from appliance.journal_messages import Event, told
 from appliance.process_environment import stderr_is_the_journal
-
-CATALOG = Path(__file__).resolve().parents[2] / "systemd" / "appliance.catalog"
 
 
 @pytest.fixture
@@ -96,15 +93,3 @@ def test_standard_error_is_the_journal_when_systemd_says_that_of_this_very_strea
         assert stderr_is_the_journal(named, stream.fileno())
         assert not stderr_is_the_journal({"JOURNAL_STREAM": "1:1"}, stream.fileno())
         assert not stderr_is_the_journal({}, stream.fileno())
-
-
-def test_the_catalog_explains_every_event_once_with_a_next_step():
-    entries = re.split(r"^-- ", CATALOG.read_text(), flags=re.MULTILINE)[1:]
-    explained = {entry.partition("\n")[0]: entry for entry in entries}
-
-    assert len(entries) == len(explained)
-    for event in Event:
-        entry = explained[event.value]
-        assert "Subject: " in entry
-        assert re.search(r"^[A-Z].*: .*(appliance|journalctl|systemctl|server\.)", entry, re.MULTILINE)
-        assert max(map(len, entry.splitlines())) <= 80
