@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the appliance on this machine, without a network: from the directory that this script lies in.
 #
-#   install.sh [--dry-run]
+#   scripts/install.sh [--dry-run]
 #
 # Such a directory is made by `scripts/build-deb --directory OUT` on a workstation, and carried here. Can be repeated; a
 # newer one is tried beside what runs, which comes back if it fails. Debian 12 and 13, Ubuntu 24.04, JetPack 7.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Takes the appliance off this machine, and names what it leaves.
 #
-#   uninstall.sh [--dry-run] [--state]
+#   scripts/uninstall.sh [--dry-run] [--state]
 #
 # --state also deletes /var/lib/appliance (models, keys, the log: `appliance wipe` does that with a certificate) and
 # /etc/appliance.

@@ -146,8 +146,11 @@ pathlib.Path({str(tmp_path)!r}, "lent").touch()
     assert (tmp_path / "lent").exists()
 
 
+AFTER_SLEEP_BEGAN = 'sleep 4711 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done'
+
+
 def test_processes_left_behind_are_named_and_ended(sinkhole):
-    outcome = sinkhole(["sh", "-c", "sleep 4711 & echo $!"], timeout_s=20)
+    outcome = sinkhole(["sh", "-c", AFTER_SLEEP_BEGAN], timeout_s=20)
 
     assert outcome.survivors == ("sleep 4711",)
     assert "sleep 4711" not in running_commands()

@@ -63,7 +63,7 @@ def test_a_second_daemon_on_one_state_directory_is_refused(few, state):
     with DaemonProcess(few, state=state) as first, first.channel() as channel:
         status, log = ended(few, state=state)
 
-        assert status == 1
+        assert status == 75
         assert f"another appliance (process {first.popen.pid}) serves the state directory {state}" in log
         assert "Traceback" not in log
         assert answers_right(channel)
@@ -76,7 +76,7 @@ def test_a_port_in_use_is_refused(few):
     with DaemonProcess(few) as first:
         status, log = ended(few, listen=first.address)
 
-    assert status == 1
+    assert status == 75
     assert f"cannot listen on {first.address}" in log
     assert "Traceback" not in log
 

@@ -257,7 +257,7 @@ def test_a_model_that_is_loaded_again_while_its_engine_is_built_serves_and_waits
     async def scenario(manager):
         await until(workshop.begun.is_set)
         await manager.load(MLP)
-        await until(lambda: len(manager.engines.builds()) == 2)
+        await until(lambda: workshop.asked == 2)
         workshop.released.set()
         await until(lambda: not manager.engines.builds())
         await until(lambda: "refuses" in manager.table.lookup("mlp", "").device_note)

@@ -43,7 +43,7 @@ def test_a_power_cut_at_any_step_leaves_a_box_that_serves_and_the_update_can_be_
     update = cabinet.start(f"appliance update apply {stick}")
     cabinet.wait_until(lambda: cabinet.status_of(reached) == 0, point, 60)
     cabinet.power_cut()
-    update.wait(30)
+    update.communicate(timeout=30)
 
     cabinet.boot()
     wait_ready(cabinet)
