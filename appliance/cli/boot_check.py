@@ -4,9 +4,23 @@ import time
 
 from appliance.cli.client import connect_admin
 from appliance.errors import ApplianceError, Failed
+from appliance.model.lifecycle import UNLOADED
+from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.state_layout import StateLayout
 
 _LOOK_EVERY_S = 1.0
+
+
+def _ready(answer: pb.StatusResponse) -> str:
+    """Say what serves. READY means that nothing more comes up by itself: what failed is told at once."""
+    failed = [
+        f"{model.name} {model.version}"
+        for model in answer.models
+        if model.state == "UNAVAILABLE" and model.reason != UNLOADED
+    ]
+    if failed:
+        raise Failed(f"the appliance is READY, but does not serve {', '.join(failed)}", hint="appliance status")
+    return f"READY, {len(answer.models)} model versions"
 
 
 def require_up(layout: StateLayout, timeout_s: float) -> str:
@@ -22,11 +36,7 @@ def require_up(layout: StateLayout, timeout_s: float) -> str:
         else:
             known = f"it is {answer.state}"
             if answer.state == "READY":
-                failed = [f"{model.name} {model.version}" for model in answer.models if model.state == "UNAVAILABLE"]
-                if failed:
-                    known = f"it is READY, but does not serve {', '.join(failed)}"
-                else:
-                    return f"READY, {len(answer.models)} model versions"
+                return _ready(answer)
         if time.monotonic() > deadline_s:
             raise Failed(f"the appliance did not come up in {timeout_s:g} s: {known}", hint="appliance doctor")
         time.sleep(_LOOK_EVERY_S)

@@ -67,7 +67,7 @@ def serve(
     if not clean:
         # A thread is stuck in native code: waiting for it at exit would never end.
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(ServiceStatus.START_AGAIN if starts_again else ServiceStatus.FAILED)
 
 
 async def _run(settings: Settings, read_settings: Any, rescue: str, rescue_seconds: int) -> tuple[bool, bool]:

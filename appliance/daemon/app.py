@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 ADMIN_SOCKET_MODE = 0o600
 INFERENCE_SOCKET_MODE = 0o660
+_CLOSING_S = 5.0  # after the last answer: instances close, an update comes to where nothing is half done
 _SOCKET_SERVICE_LIMITS = ServerSettings(reflection=False)
 
 
@@ -67,6 +68,7 @@ class Daemon:
         self._systemd = systemd
         self._notifier = SystemdNotifier(systemd.notify_socket)
         self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self._listeners: list[str] = []
         self._lost = False
 
@@ -136,7 +138,7 @@ class Daemon:
     def _device_lost(self, error: Failed) -> None:
         """End, so that another process takes over: in this one nothing on the GPU works any more."""
         logger.critical("the GPU is lost to this process, which ends: %s", error, extra=told(Event.DEVICE_LOST))
-        self._lost = True
+        self._lost = self.starts_again = True
         self._loop.call_soon_threadsafe(self.request_stop)
 
     def _inference_service(self) -> InferenceService:
@@ -256,19 +258,20 @@ class Daemon:
                 task.cancel()
             for reload in reloads:
                 reload.cancel()
-            loop.remove_signal_handler(signal.SIGHUP)
+            loop.add_signal_handler(signal.SIGHUP, lambda: None)  # by default it would end a process that drains
 
     async def _reload_by_signal(self) -> None:
-        self._signs.reloading()
-        try:
-            applied, needs_restart = await self.reload()
-            logger.info(
-                "reloaded; applied: %s; after a restart: %s", applied or "nothing", needs_restart or "nothing"
-            )
-        except ApplianceError as error:
-            refused = told(Event.RELOAD_REFUSED)
-            logger.error("reload failed, the old settings stay in force: %s", error, extra=refused)  # noqa: TRY400
-        self._signs.reloaded()
+        async with self._reloading:  # one after the other, or systemd hears RELOADING and READY of different ones
+            self._signs.reloading()
+            try:
+                applied, later = await self.reload()
+                logger.info("reloaded; applied: %s; after a restart: %s", applied or "nothing", later or "nothing")
+            except ApplianceError as error:
+                refused = told(Event.RELOAD_REFUSED)
+                logger.error("reload failed, the old settings stay in force: %s", error, extra=refused)  # noqa: TRY400
+            except Exception:  # whatever it is, systemd must hear that the reload is over
+                logger.exception("reload failed")
+            self._signs.reloaded()
 
     async def _shut_down(self) -> bool:
         self._signs.draining()
@@ -276,12 +279,13 @@ class Daemon:
         grace_s = self.settings.server.drain_timeout_s
         self._inference.drain()
         self._health.drain()
-        await self._public.stop(grace_s)
         updates = asyncio.create_task(self._updates.stop()) if self._updates is not None else None
         try:
-            await asyncio.wait_for(self._manager.close(), grace_s)
-            if updates is not None:
-                await asyncio.wait_for(updates, grace_s)
+            async with asyncio.timeout(grace_s + min(grace_s, _CLOSING_S)):  # all of it: systemd waits a minute
+                await self._public.stop(grace_s)
+                await self._manager.close()
+                if updates is not None:
+                    await updates
         except TimeoutError:
             late = told(Event.NOT_DRAINED)
             logger.error("an execution or a load did not end within %s s", grace_s, extra=late)  # noqa: TRY400

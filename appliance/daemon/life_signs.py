@@ -53,11 +53,13 @@ class LifeSigns:
 
     def reloading(self) -> None:
         """Settings and models are being read again."""
-        self._notifier.reloading()
+        if self.state == "READY":
+            self._notifier.reloading()
 
     def reloaded(self) -> None:
-        """They have been, or the old ones stay."""
-        self._notifier.ready(self._doing())
+        """They have been, or the old ones stay. Nobody is told READY who has not been before, or is no more."""
+        if self.state == "READY":
+            self._notifier.ready(self._doing())
 
     def draining(self) -> None:
         """The stop begins."""

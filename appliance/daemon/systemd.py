@@ -1,7 +1,10 @@
 """sd_notify in a few lines: readiness, status line, watchdog (see sd_notify(3)). Silent without systemd."""
 
+import logging
 import socket
 import time
+
+logger = logging.getLogger(__name__)
 
 
 class SystemdNotifier:
@@ -43,5 +46,7 @@ class SystemdNotifier:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-            connection.connect(self._address)
-            connection.sendall(message.encode())
+            try:
+                connection.sendto(message.encode(), self._address)
+            except OSError as error:  # serving does not depend on who watches
+                logger.warning("systemd does not hear '%s': %s", message.partition("=")[0], error)
