@@ -9,22 +9,22 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__
 from appliance.backends.probe import probe_until
 from appliance.daemon.box_watch import BoxWatch
 from appliance.daemon.flat_settings import flat
-from appliance.daemon.journal import configure_logging
 from appliance.daemon.life_signs import LifeSigns
 from appliance.daemon.manager_gate import ServiceAround
 from appliance.daemon.model_source import OpenSource
+from appliance.daemon.reloading import Reloading
 from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.systemd import SystemdNotifier
 from appliance.daemon.update_room import UpdateRoom
-from appliance.errors import ApplianceError, Failed
+from appliance.errors import Failed
 from appliance.journal_messages import Event, told
 from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
@@ -68,7 +68,6 @@ class Daemon:
         self._systemd = systemd
         self._notifier = SystemdNotifier(systemd.notify_socket)
         self._stop = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self._listeners: list[str] = []
         self._lost = False
 
@@ -112,6 +111,9 @@ class Daemon:
                 watchdog_s=self._systemd.watchdog_s,
                 source=self._source.description,
                 rescue=self._rescue,
+            )
+            self._reloading = Reloading(
+                self.settings, self._read_settings, self._manager, self._signs, self._settings_changed
             )
             self._updates = self._update_room()
             self._inference = self._inference_service()
@@ -157,7 +159,7 @@ class Daemon:
             self._registry,
             self._manager,
             ServiceAround(
-                reload=self.reload,
+                reload=self._reloading.reload,
                 settings_problem=lambda: settings_problem(self._read_settings, self.settings.server.listen),
                 self_call=lambda models: self_call(f"unix:{self.settings.layout.socket}", models),
                 restart=self._start_again,
@@ -174,8 +176,8 @@ class Daemon:
             transport=GrpcioTransport.name,
             state=lambda: self._signs.state,
             listeners=lambda: self.listeners,
-            settings=lambda: flat(self.settings),
-            reload=self.reload,
+            settings=lambda: flat(self._reloading.settings),
+            reload=self._reloading.reload,
             device=lambda: self._updates.device() if self._updates is not None else None,
             updates=self._updates.works if self._updates is not None else None,
             box=self._box.state,
@@ -219,21 +221,6 @@ class Daemon:
         if proof is not None:
             proof.cancel()
 
-    async def reload(self) -> tuple[list[str], list[str]]:
-        """Read settings and desired models again, as SIGHUP does; returns (applied, needs restart).
-
-        Raises InvalidInput for settings that are not valid; then nothing changes.
-        """
-        before, after = flat(self.settings), self._read_settings()
-        changed = sorted(key for key, value in flat(after).items() if before.get(key) != value)
-        applied = [key for key in changed if key.startswith("log.")]
-        configure_logging(after.log)
-        self.settings = self.settings.model_copy(update={"log": after.log})
-        if self._updates is not None:
-            await self._updates.settings_changed(changed)
-        await self._manager.reconcile()
-        return applied, [key for key in changed if key not in applied]
-
     @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         """Signals and the watchdog, for as long as the appliance runs."""
@@ -241,7 +228,7 @@ class Daemon:
         reloads: set[asyncio.Task[None]] = set()
 
         def on_hangup() -> None:
-            task = asyncio.create_task(self._reload_by_signal())
+            task = asyncio.create_task(self._reloading.by_signal())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
@@ -260,18 +247,9 @@ class Daemon:
                 reload.cancel()
             loop.add_signal_handler(signal.SIGHUP, lambda: None)  # by default it would end a process that drains
 
-    async def _reload_by_signal(self) -> None:
-        async with self._reloading:  # one after the other, or systemd hears RELOADING and READY of different ones
-            self._signs.reloading()
-            try:
-                applied, later = await self.reload()
-                logger.info("reloaded; applied: %s; after a restart: %s", applied or "nothing", later or "nothing")
-            except ApplianceError as error:
-                refused = told(Event.RELOAD_REFUSED)
-                logger.error("reload failed, the old settings stay in force: %s", error, extra=refused)  # noqa: TRY400
-            except Exception:  # whatever it is, systemd must hear that the reload is over
-                logger.exception("reload failed")
-            self._signs.reloaded()
+    async def _settings_changed(self, names: Sequence[str]) -> None:
+        if self._updates is not None:
+            await self._updates.settings_changed(names)
 
     async def _shut_down(self) -> bool:
         self._signs.draining()
