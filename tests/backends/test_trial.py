@@ -193,13 +193,14 @@ def test_a_file_whose_parsed_form_explodes_is_refused_within_the_limit(tmp_path)
 @pytest.mark.slow
 def test_a_trial_that_takes_too_long_is_killed(tmp_path):
     path = hostile_models.write_run_bomb(tmp_path / "model.onnx")
+    before = psutil.Process().children(recursive=True)  # of other tests
     started_s = time.monotonic()
 
     with pytest.raises(InvalidInput, match=r"takes longer than 0\.3 s \(setting models\.import_timeout_s\)"):
         try_model(path, CONFIG, memory_bytes=4 * 2**30, timeout_s=0.3)
 
     assert time.monotonic() - started_s < 3
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def test_the_way_a_trial_ended_becomes_a_sentence():
