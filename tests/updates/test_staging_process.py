@@ -64,9 +64,10 @@ def bring(box: SealedBox, stick: Path, advance: object = None) -> dict[Digest, i
     return told
 
 
-def children() -> list[str]:
-    found = [process.cmdline() for process in psutil.Process().children(recursive=True)]
-    return [" ".join(line) for line in found if "staging_child" in " ".join(line)]
+def copying() -> list[psutil.Process]:
+    """The processes that copy; other tests of this process may have children of their own."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "staging_child" in " ".join(process.cmdline())]
 
 
 def test_everything_arrives_and_is_told_of(box: SealedBox, stick: Path) -> None:
@@ -76,7 +77,7 @@ def test_everything_arrives_and_is_told_of(box: SealedBox, stick: Path) -> None:
     assert told == {file.digest: file.size_bytes for file in stick_files(stick)}
     for file in stick_files(stick):
         assert (box.layout.blobs / "sha256" / digest_hex(file.digest)).stat().st_size == file.size_bytes
-    assert children() == []
+    assert copying() == []
 
 
 def test_a_refusal_comes_with_its_class_and_its_facts(box: SealedBox, stick: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_refusal_comes_with_its_class_and_its_facts(box: SealedBox, stick: Pat
     assert caught.value.reason.name == "HASH_MISMATCH"
     assert caught.value.facts["file"] == file.digest
     assert caught.value.hint
-    assert children() == []
+    assert copying() == []
 
 
 def test_a_stop_ends_the_child_and_the_next_attempt_goes_on(box: SealedBox, stick: Path) -> None:
@@ -99,13 +100,13 @@ def test_a_stop_ends_the_child_and_the_next_attempt_goes_on(box: SealedBox, stic
     with box.box():
         with pytest.raises(Cancelled):
             bring(box, stick, stop)
-        assert children() == []
+        assert copying() == []
         bring(box, stick)
 
 
 def test_a_child_that_is_killed_is_told_and_leaves_nothing_that_disturbs(box: SealedBox, stick: Path) -> None:
     def kill(digest: Digest, more_bytes: int) -> None:
-        for process in psutil.Process().children(recursive=True):
+        for process in copying():
             process.kill()
 
     fifo = max(stick_files(stick), key=lambda each: each.size_bytes).parts[4]
@@ -127,13 +128,13 @@ def test_a_parent_that_dies_takes_its_child_along(box: SealedBox, stick: Path) -
         line = [sys.executable, "-c", PARENT, str(box.layout.root), str(stick)]
         assert subprocess.run(line, cwd=ROOT, check=False, timeout=60).returncode == 7
         deadline_s = time.monotonic() + 10
-        while staging_children():
+        while staging_copying():
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         bring(box, stick)
 
 
-def staging_children() -> list[psutil.Process]:
+def staging_copying() -> list[psutil.Process]:
     """Of anybody: the parent is gone."""
     running = psutil.process_iter(["cmdline"])
     return [process for process in running if "staging_child" in " ".join(process.info["cmdline"] or ())]
