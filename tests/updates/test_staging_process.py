@@ -128,13 +128,7 @@ def test_a_parent_that_dies_takes_its_child_along(box: SealedBox, stick: Path) -
         line = [sys.executable, "-c", PARENT, str(box.layout.root), str(stick)]
         assert subprocess.run(line, cwd=ROOT, check=False, timeout=60).returncode == 7
         deadline_s = time.monotonic() + 10
-        while staging_copying():
+        while copying():
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         bring(box, stick)
-
-
-def staging_copying() -> list[psutil.Process]:
-    """Of anybody: the parent is gone."""
-    running = psutil.process_iter(["cmdline"])
-    return [process for process in running if "staging_child" in " ".join(process.info["cmdline"] or ())]
