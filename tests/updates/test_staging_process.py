@@ -65,9 +65,8 @@ def bring(box: SealedBox, stick: Path, advance: object = None) -> dict[Digest, i
 
 
 def copying() -> list[psutil.Process]:
-    """The processes that copy; other tests of this process may have children of their own."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "staging_child" in " ".join(process.cmdline())]
+    """The processes that copy for this one; other tests may have children of their own."""
+    return [process for process in copying_anywhere() if process.info["ppid"] == os.getpid()]
 
 
 def test_everything_arrives_and_is_told_of(box: SealedBox, stick: Path) -> None:
@@ -135,6 +134,6 @@ def test_a_parent_that_dies_takes_its_child_along(box: SealedBox, stick: Path) -
 
 
 def copying_anywhere() -> list[psutil.Process]:
-    """Of anybody: the parent is gone."""
-    running = psutil.process_iter(["cmdline"])
+    """Of anybody, such as a parent that is gone."""
+    running = psutil.process_iter(["cmdline", "ppid"])
     return [process for process in running if "staging_child" in " ".join(process.info["cmdline"] or ())]
