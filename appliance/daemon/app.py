@@ -260,7 +260,7 @@ class Daemon:
         updates = asyncio.create_task(self._updates.stop()) if self._updates is not None else None
         try:
             async with asyncio.timeout(grace_s + min(grace_s, _CLOSING_S)):  # all of it: systemd waits a minute
-                await self._public.stop(grace_s)
+                await self._public.stop(grace_s, self._inference.refuse)
                 await self._manager.close()
                 if updates is not None:
                     await updates

@@ -1,5 +1,7 @@
 """The path of one inference from request bytes to response parts; unary calls and streams share it."""
 
+import asyncio
+
 from appliance.backends.base import Array
 from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc import codec
@@ -23,12 +25,16 @@ class InferPath:
         self._plans: dict[bytes, RequestPlan] = {}
         self._generation = -1
         self._draining = False
+        self._end_is_known = asyncio.Event()
         self._arrivals = Arrivals()
 
     def drain(self) -> None:
-        """Refuse every request from now on; those that are under way are answered."""
+        """Take no request from now on; those that are under way are answered, new ones wait for `refuse`."""
         self._draining = True
-        self._plans.clear()
+
+    def refuse(self) -> None:
+        """Refuse those that wait: whoever asks again now finds that nobody listens."""
+        self._end_is_known.set()
 
     async def answer(self, data: bytes, call: Call) -> Parts:
         """Answer one request. Errors name the request's id, as Triton's do.
@@ -39,6 +45,9 @@ class InferPath:
         received_ns = codec.now_ns()
         request_id = ""
         try:
+            if self._draining:
+                await self._end_is_known.wait()
+                raise Busy("Server is stopping and has stopped accepting new inference requests")
             plan, request_id, inputs = self._prepare(data)
             alone = self._arrivals.note()
             arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter, alone=alone)
@@ -68,8 +77,6 @@ class InferPath:
         return plan, envelope.request_id, inputs
 
     def _plan(self, message: ModelInferRequest) -> RequestPlan:
-        if self._draining:
-            raise Busy("Server is stopping and has stopped accepting new inference requests")
         return make_plan(message, self._table.lookup(message.model_name, message.model_version))
 
     def _remembered(self, header: bytes) -> RequestPlan | None:

@@ -55,11 +55,15 @@ class InferenceService:
         self._readers: set[asyncio.Task[None]] = set()  # one for each open stream
 
     def drain(self) -> None:
-        """From now on not ready, and every inference refused."""
+        """From now on not ready, and no new inference is taken; it waits until `refuse`."""
         self._draining = True
         self._path.drain()
         for reader in tuple(self._readers):
             reader.cancel()
+
+    def refuse(self) -> None:
+        """Refuse what came since `drain`."""
+        self._path.refuse()
 
     @property
     def service(self) -> Service:

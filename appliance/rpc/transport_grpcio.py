@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _LONGEST_DETAILS = 600  # characters; each may take 12 bytes (percent-encoded), and clients take 8 KiB of headers
-_LAME_DUCK_S = 0.2
+_LAME_DUCK_S = 0.2  # clients that pause between two requests come back into the hands of a service that drains
+_GOODBYE_S = 0.1  # until every client has read that the connection ends
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -93,12 +94,18 @@ class GrpcioTransport:
         """Begin to accept calls."""
         await self._server.start()
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, wait at most `grace_s` for those in flight, cancel the rest."""
-        # gRPC answers CANCELLED to what arrives before its client hears of the end; the services, which drain by
-        # now, answer UNAVAILABLE, and a client that got that has no reason to go on.
+    async def stop(self, grace_s: float, refuse: Callable[[], None] = lambda: None) -> None:
+        """Take no new calls, wait at most `grace_s` for those in flight, cancel the rest.
+
+        `refuse` is called when the clients know of the end: services that drain keep new calls waiting until then.
+        gRPC answers CANCELLED, which no client tries again, to what arrives after its server has ended and before
+        its client has read so. A client whose call waits sends no other meanwhile.
+        """
         await asyncio.sleep(min(grace_s, _LAME_DUCK_S))
-        await self._server.stop(grace_s)
+        ending = asyncio.create_task(self._server.stop(grace_s))
+        await asyncio.wait([ending], timeout=min(grace_s, _GOODBYE_S))
+        refuse()
+        await ending
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

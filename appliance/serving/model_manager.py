@@ -53,7 +53,6 @@ class ModelManager:
         self.source = source
         self.engines = engines
         self.table = ModelTable()
-        self.started = False
         self._loader = VersionLoader(source, engines, device_lost, threads=load_threads, attempts=load_attempts)
         self._changes = EngineChanges(self._loader, self._engine_finished)
         self._reconciling = asyncio.Lock()
@@ -67,7 +66,7 @@ class ModelManager:
     @property
     def ready(self) -> bool:
         """All desired models are READY (those that a client unloaded do not count)."""
-        return self.started and self.table.all_ready()
+        return self.table.started and self.table.all_ready()
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` after each change of state; the returned function ends that."""
@@ -131,7 +130,7 @@ class ModelManager:
                     group.create_task(self._reconcile_model(name, found))
             for name in sorted(suspects):  # alone, so that if one ends the process only that one is blamed
                 await self._reconcile_model(name, found)
-            self.started = True
+            self.table.started = True
             self._changed()
 
     async def _load(self, name: ModelName, override: ModelConfig | None) -> None:

@@ -68,6 +68,7 @@ class ModelTable:
 
     def __init__(self) -> None:
         self.entries: dict[ModelName, ModelEntry] = {}
+        self.started = False  # whether all that was wanted at the start has settled; until then it may yet come
         self.generation = 0  # changes whenever a look-up may mean something else
         self._serving: dict[str, dict[str, LoadedModel]] = {}
 
@@ -89,12 +90,18 @@ class ModelTable:
     def lookup(self, name: str, version: str) -> LoadedModel:
         """Return the READY version that a request means. `name` may be `model@alias`.
 
-        Raises NotFound, Busy (known but not READY) or InvalidInput (not a version number).
+        Raises NotFound, Busy (known but not READY, or the start goes on) or InvalidInput (not a version number).
         """
         try:
             return self._serving[name][version]
         except KeyError:
+            pass
+        try:
             return self._lookup_slowly(name, version)
+        except NotFound as missing:
+            if self.started:
+                raise
+            raise Busy(f"{missing.message}: the models are being loaded, try again", hint=missing.hint) from None
 
     def rebuild(self) -> None:
         """Recompute what requests see. Called after each change of state."""

@@ -165,6 +165,25 @@ def test_under_load_every_request_is_answered_or_refused_as_unavailable(few):
 
 
 @pytest.mark.slow
+def test_a_client_that_asks_again_at_once_is_refused_once_and_then_finds_nobody(few):
+    """A refusal that came before the end of the connection would bring the next request into gRPC's CANCELLED."""
+    refusals = []
+    with DaemonProcess(few) as daemon, daemon.channel() as channel:
+        assert answers_right(channel)
+        daemon.terminate()
+        daemon.wait_for_log("draining")
+        while not refusals or "failed to connect" not in refusals[-1].details():
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(channel, request("identity_fp32"))
+            refusals.append(refused.value)
+        status = daemon.wait()
+
+    assert status == 0
+    assert {refusal.code() for refusal in refusals} == {grpc.StatusCode.UNAVAILABLE}
+    assert [("has stopped accepting" in refusal.details()) for refusal in refusals] == [True, False]
+
+
+@pytest.mark.slow
 def test_a_stream_that_nobody_closes_does_not_hold_up_the_end_for_longer_than_asked(few):
     with DaemonProcess(few, settings={"SERVER_DRAIN_TIMEOUT_S": "1"}) as daemon, daemon.channel() as channel:
         closing = threading.Event()

@@ -9,6 +9,7 @@ import pytest
 
 from appliance.errors import Busy, Failed, InvalidInput, NotFound
 from appliance.model.lifecycle import ModelState
+from appliance.serving.model_table import ModelTable
 from appliance.serving.request import InferenceRequest
 
 DYNAMIC = "dynamic_batching = {}"
@@ -73,6 +74,12 @@ def test_what_cannot_be_served_is_explained(models, name, version, error, text):
 
     with pytest.raises(error, match=text):
         run(scenario())
+
+
+@pytest.mark.parametrize(("name", "version"), [("m", ""), ("m", "1"), ("nobody", "")])
+def test_before_the_start_is_over_clients_are_told_to_try_again(name, version):
+    with pytest.raises(Busy, match="the models are being loaded, try again"):
+        ModelTable().lookup(name, version)
 
 
 def test_a_model_that_cannot_be_loaded_disturbs_no_other(models):

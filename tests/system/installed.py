@@ -1,9 +1,12 @@
 """What the tests do on a machine with the appliance: install, wait, infer."""
 
+import contextlib
 import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.system.booted_system import BootedSystem
@@ -44,20 +47,34 @@ def infers(system: BootedSystem) -> bool:
     return system.status_of(f"{INFER} | grep -q 7") == 0
 
 
-def start_load(system: BootedSystem) -> "subprocess.Popen[bytes]":
-    """Infer all the time from four clients, until `end_load`; returns when the first answers have come."""
+@dataclass(slots=True)
+class Load:
+    """Four clients that infer all the time."""
+
+    process: "subprocess.Popen[bytes]"
+    shared: Path
+    words: list[str] = field(default_factory=list)  # of the failed requests
+
+    def end(self) -> dict[str, int]:
+        """Answered, wrong, failed (taken, and no answer came) and refused (nobody was there) requests."""
+        time.sleep(0.5)
+        (self.shared / "end").touch()
+        output, _ = self.process.communicate(timeout=60)
+        *self.words, counted = output.decode().splitlines()
+        counts: dict[str, int] = json.loads(counted)
+        return counts
+
+
+@contextlib.contextmanager
+def load_on(system: BootedSystem) -> Iterator[Load]:
+    """Infer from four clients; lent when the first answers have come."""
     shutil.copy2(Path(__file__).with_name("load.py"), system.shared)
     for name in ("loaded", "end"):
         (system.shared / name).unlink(missing_ok=True)
-    load = system.start(f"/usr/bin/python3 -I -B /shared/load.py {SITE}")
-    system.wait_until((system.shared / "loaded").exists, "the load runs")
-    return load
-
-
-def end_load(system: BootedSystem, load: "subprocess.Popen[bytes]") -> dict[str, int]:
-    """End the load; answered, wrong, failed (taken, and no answer came) and refused (nobody was there) requests."""
-    time.sleep(0.5)
-    (system.shared / "end").touch()
-    output, _ = load.communicate(timeout=60)
-    counted: dict[str, int] = json.loads(output.decode().splitlines()[-1])
-    return counted
+    load = Load(system.start(f"/usr/bin/python3 -I -B /shared/load.py {SITE}"), system.shared)
+    try:
+        system.wait_until((system.shared / "loaded").exists, "the load runs")
+        yield load
+    finally:
+        (system.shared / "end").touch()  # a process that came from outside keeps the machine from powering off
+        load.process.wait(60)

@@ -126,7 +126,7 @@ def test_a_stick_that_is_gone_already_is_named(cabinet):
 def test_the_rule_names_the_unit_of_the_label_and_of_no_other(cabinet):
     rule = cabinet.run("grep -v '^#' /usr/lib/udev/rules.d/80-appliance.rules")
 
-    assert 'ENV{ID_FS_LABEL}=="APPLIANCE"' in rule
+    assert 'ENV{ID_FS_LABEL}=="APPLIANCE|APPLIANCE-UPDATE"' in rule
     assert 'SYSTEMD_WANTS}+="appliance-update@%k.service"' in rule
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.system.booted_system import BootedSystem
-from tests.system.installed import UNIT, add_models, end_load, infers, install, main_pid, start_load, wait_ready
+from tests.system.installed import UNIT, add_models, infers, install, load_on, main_pid, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -62,26 +62,26 @@ def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_comes_back(cabinet):
 
 
 def test_a_stop_under_load_fails_no_request_that_was_taken(cabinet):
-    load = start_load(cabinet)
-    cabinet.run(f"systemctl stop {UNIT}")
-    done = end_load(cabinet, load)
-
-    assert done["answered"] > 100
-    assert done["wrong"] == done["failed"] == 0, done
-    assert done["refused"] > 0, "the load went on till the end"
+    with load_on(cabinet) as load:
+        cabinet.run(f"systemctl stop {UNIT}")
+        done = load.end()
     cabinet.run(f"systemctl start {UNIT}")
     wait_ready(cabinet)
 
+    assert done["answered"] > 100
+    assert done["wrong"] == done["failed"] == 0, (done, load.words)
+    assert done["refused"] > 0, "the load went on till the end"
+
 
 def test_a_reload_under_load_fails_no_request_and_applies_the_settings(cabinet):
-    load = start_load(cabinet)
-    cabinet.run("printf '[log]\\nlevel = \"WARNING\"\\n' > /etc/appliance/appliance.toml")
-    for _ in range(5):
-        cabinet.run(f"systemctl reload {UNIT}")
-    done = end_load(cabinet, load)
+    with load_on(cabinet) as load:
+        cabinet.run("printf '[log]\\nlevel = \"WARNING\"\\n' > /etc/appliance/appliance.toml")
+        for _ in range(5):
+            cabinet.run(f"systemctl reload {UNIT}")
+        done = load.end()
 
     assert done["answered"] > 100
-    assert (done["wrong"], done["failed"], done["refused"]) == (0, 0, 0), done
+    assert (done["wrong"], done["failed"], done["refused"]) == (0, 0, 0), (done, load.words)
     assert cabinet.json("appliance status --json")["settings"]["log.level"] == "WARNING"
     cabinet.run("rm /etc/appliance/appliance.toml")
 
