@@ -66,6 +66,26 @@ def copy_hashed(
     return digest.hexdigest(), size_bytes
 
 
+def write_file(path: Path, data: bytes, mode: int | None) -> None:
+    """Put a file in the place of another, durably: whoever reads finds all of the one or all of the other.
+
+    `mode` as in `copy_hashed`; nobody else may read the content at any moment.
+    """
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(partial, flags, 0o644 if mode is None else mode)
+    try:
+        _write_all(descriptor, memoryview(data))
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
+    fsync_directory(path.parent)
+
+
 def hash_file(path: Path, advance: Advance = ignore_advance) -> str:
     """Return the SHA-256 of a file's content in hex. Holds the interpreter only between chunks."""
     digest = hashlib.sha256()

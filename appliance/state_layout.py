@@ -5,6 +5,8 @@ from pathlib import Path
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/appliance")
 SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
 SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
+SYSTEM_SOFTWARE_DIRECTORY = Path("/var/lib/appliance-software")  # root's
+SYSTEM_SOFTWARE_SOCKET = Path("/run/appliance-software.sock")
 
 
 class StateLayout:
@@ -13,6 +15,11 @@ class StateLayout:
     def __init__(self, root: Path, runtime: Path | None = None) -> None:
         self.root = root.absolute()
         self._runtime = runtime.absolute() if runtime else None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether this is the state of the box's own service."""
+        return self.root == SYSTEM_STATE_DIRECTORY
 
     @property
     def blobs(self) -> Path:
@@ -71,8 +78,18 @@ class StateLayout:
 
     @property
     def slots(self) -> Path:
-        """The two copies of this software, and the record of which one runs."""
+        """The record of which copy of this software runs, and copies of the registry from before a change of form."""
         return self.root / "slots"
+
+    @property
+    def software(self) -> Path:
+        """The two copies of this software; on an installed box they are root's, out of the service's reach."""
+        return SYSTEM_SOFTWARE_DIRECTORY if self.is_installed else self.slots
+
+    @property
+    def anchor(self) -> Path:
+        """What decides about software on an installed box: the owner's root of trust as root keeps it."""
+        return self.software / "trust"
 
     @property
     def audit(self) -> Path:
@@ -82,7 +99,7 @@ class StateLayout:
     @property
     def engines(self) -> Path:
         """TensorRT engines: derived from models for this box, deletable."""
-        cache = SYSTEM_CACHE_DIRECTORY if self.root == SYSTEM_STATE_DIRECTORY else self.root / "cache"
+        cache = SYSTEM_CACHE_DIRECTORY if self.is_installed else self.root / "cache"
         return cache / "engines"
 
     @property
@@ -90,7 +107,7 @@ class StateLayout:
         """Sockets and locks of a running daemon."""
         if self._runtime is not None:
             return self._runtime
-        return SYSTEM_RUNTIME_DIRECTORY if self.root == SYSTEM_STATE_DIRECTORY else self.root / "run"
+        return SYSTEM_RUNTIME_DIRECTORY if self.is_installed else self.root / "run"
 
     @property
     def socket(self) -> Path:

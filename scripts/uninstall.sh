@@ -3,8 +3,8 @@
 #
 #   scripts/uninstall.sh [--dry-run] [--state]
 #
-# --state also deletes /var/lib/appliance (models, keys, the log: `appliance wipe` does that with a certificate) and
-# /etc/appliance.
+# --state also deletes /var/lib/appliance (models, keys, the log: `appliance wipe` does that with a certificate),
+# /var/lib/appliance-software (the slots) and /etc/appliance.
 set -eu
 
 list=/usr/lib/appliance/installed-files
@@ -40,9 +40,9 @@ else
     rm -rf /usr/lib/appliance /usr/share/doc/appliance
     journalctl --update-catalog 2> /dev/null || true
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
-    if [ -n "$with_state" ]; then rm -rf /var/lib/appliance /var/lib/appliance-drop /var/log/appliance /etc/appliance; fi
+    if [ -n "$with_state" ]; then rm -rf /var/lib/appliance /var/lib/appliance-software /var/lib/appliance-drop /var/log/appliance /etc/appliance; fi
 fi
-for path in /var/lib/appliance /var/lib/appliance-drop /var/log/appliance /etc/appliance; do
+for path in /var/lib/appliance /var/lib/appliance-software /var/lib/appliance-drop /var/log/appliance /etc/appliance; do
     [ ! -e "$path" ] || echo "left: $path"
 done
 echo "left: the user and group 'appliance'"

@@ -34,12 +34,15 @@ def provision(
     Repeatable with the same values after a power cut; with others it is refused. The daemon must not run.
     """
     from appliance.daemon.state_lock import daemon_lock  # noqa: PLC0415  (heavy: not for --help)
+    from appliance.updates.adoption import know_owner, require_same_owner  # noqa: PLC0415
     from appliance.updates.provisioning import provision as seal  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     data = _read(root)
     try:
         with daemon_lock(layout):
+            if not layout.identity.exists():
+                require_same_owner(layout, data)
             done = seal(
                 layout,
                 data,
@@ -49,6 +52,7 @@ def provision(
                 groups=group or (),
                 now=lambda: datetime.now(UTC),
             )
+            know_owner(layout, data)
     except Busy as error:
         raise Busy(error.message, hint="stop it, so that it starts sealed: systemctl stop appliance") from error
     if as_json:

@@ -37,7 +37,9 @@ def restore(
     from appliance.maintenance.restore import plan_restore, present_box  # noqa: PLC0415  (heavy: not for --help)
     from appliance.maintenance.restore import restore as restore_state  # noqa: PLC0415
     from appliance.maintenance.restore_rules import Permission  # noqa: PLC0415
+    from appliance.updates.adoption import know_owner  # noqa: PLC0415
     from appliance.updates.box import utc_now  # noqa: PLC0415
+    from appliance.updates.trust_store import TrustStore  # noqa: PLC0415
 
     layout = read_settings(config, state).layout
     unlock, said = unlock_of(key, passphrase_file), Permission(replace=replace, older=older)
@@ -51,6 +53,9 @@ def restore(
                 require_confirmed(present.serial, yes, f"replace what {layout.root} holds by the backup {file}")
             with progress() as advance:
                 done = restore_state(layout, file, unlock, said, utc_now, advance)
+            trust = TrustStore(layout.trust)
+            if trust.is_provisioned:
+                know_owner(layout, trust.bootstrap())
     if as_json:
         print_json(_document(done, dry_run=dry_run))
     else:

@@ -42,7 +42,7 @@ def checks_of_service(layout: StateLayout, ask: Ask | None = None, root: Path = 
     """Examine what an installation brought; no line for what this machine does not have."""
     return [
         *_check_unit((ask or ask_systemd)()),
-        *_check_slots(SlotStore(layout.slots)),
+        *_check_slots(SlotStore(layout.slots, layout.software)),
         *_check_owner(layout),
         *_check_gpu_nodes(root),
     ]

@@ -22,7 +22,6 @@ from appliance.daemon.model_source import OpenSource
 from appliance.daemon.reloading import Reloading
 from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
-from appliance.daemon.systemd import SystemdNotifier
 from appliance.daemon.update_room import UpdateRoom
 from appliance.errors import Failed
 from appliance.journal_messages import Event, told
@@ -32,12 +31,13 @@ from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
 from appliance.rpc.self_call import self_call
 from appliance.rpc.transport_grpcio import GrpcioTransport
+from appliance.sd_notify import SystemdNotifier
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ServerSettings, Settings
 from appliance.updates.software_slots import SoftwareSlots
-from appliance.updates.staging_process import bring_beside_clients, fill_beside_clients
+from appliance.updates.staging_process import bring_beside_clients
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,6 @@ class Daemon:
                 restart=self._start_again,
             ),
             bring=bring_beside_clients,
-            fill=fill_beside_clients,
             slots=SoftwareSlots.of(self.settings.layout, rescue=bool(self._rescue)),
         )
 

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from appliance.daemon.systemd import SystemdNotifier
 from appliance.journal_messages import Event, told
+from appliance.sd_notify import SystemdNotifier
 from appliance.serving.engine_works import EngineBuild
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import ModelSettings

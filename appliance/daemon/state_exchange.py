@@ -8,7 +8,6 @@ Invariant: without a record nothing has changed. With it, each name is moved awa
 number of attempts. The daemon finishes an exchange before it reads anything, so that a box in a cabinet needs nobody.
 """
 
-import io
 import os
 import shutil
 from collections.abc import Collection
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from appliance.bundle.signed_document import SignedDocument
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, fsync_directory, make_directory, write_file
 from appliance.errors import InvalidInput, StateUnusable
 
 
@@ -53,11 +52,7 @@ class StateExchange:
             take = tuple(sorted(name for name in {*replaced, *put} if os.path.lexists(self._root / name)))
             _sync_tree(self.new)
             self._give_to_owner()
-            partial = self._record.with_suffix(".tmp")
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(_Record(reason=reason, take=take, put=put).to_bytes()), partial, mode=0o644)
-            os.replace(partial, self._record)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(self._directory)
+            write_file(self._record, _Record(reason=reason, take=take, put=put).to_bytes(), mode=0o644)
         self.finish()
 
     def finish(self) -> str:

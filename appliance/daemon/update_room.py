@@ -24,7 +24,6 @@ from appliance.updates.audit_entry import AuditEvent, AuditFact
 from appliance.updates.box import Box, DeviceFacts, utc_now
 from appliance.updates.content_bringer import ContentBringer, bring_here
 from appliance.updates.installer import Installer
-from appliance.updates.slot_filler import SlotFiller, fill_here
 from appliance.updates.software_slots import SoftwareSlots
 from appliance.updates.update_works import UpdateWorks
 
@@ -47,7 +46,6 @@ class UpdateRoom:
         around: ServiceAround,
         now: Callable[[], datetime] = utc_now,
         bring: ContentBringer = bring_here,
-        fill: SlotFiller = fill_here,
         slots: SoftwareSlots | None = None,
     ) -> None:
         """Create it on the running event loop. slots: as in `Box.of`."""
@@ -58,7 +56,6 @@ class UpdateRoom:
             has_gpu=has_gpu,
             now=now,
             bring=bring,
-            fill=fill,
             slots=slots,
             conditions=lambda: conditions(read_once(settings.layout.root)),
         )

@@ -9,7 +9,6 @@
 After a power cut the same command goes on. Raises Failed and its like with what was done so far staying done.
 """
 
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from appliance.bundle.device_signature import bytes_to_sign
 from appliance.bundle.moments import moment_text
 from appliance.bundle.signed_document import SignedDocument
 from appliance.daemon.state_lock import ERASURE_RECORD
-from appliance.durable import copy_hashed, disk_errors, fsync_directory
+from appliance.durable import disk_errors, fsync_directory, write_file
 from appliance.errors import AlreadyExists, ApplianceError, CannotWrite, InvalidInput, StateUnusable
 from appliance.maintenance.backup_reading import Advance
 from appliance.maintenance.erasure import Medium, discard_free_space, erase_tree
@@ -167,7 +166,8 @@ def _places(layout: StateLayout) -> list[Path]:
     """What is erased, views before the content that they share."""
     names = [path for path in layout.root.iterdir() if path.name not in _STAYS] if layout.root.is_dir() else []
     engines = [layout.engines] if layout.engines.is_dir() and layout.root not in layout.engines.parents else []
-    return [*sorted(names), *sorted(layout.slots.glob(REGISTRY_COPIES)), *engines]
+    anchor = [layout.anchor] if layout.anchor.is_dir() else []
+    return [*sorted(names), *sorted(layout.slots.glob(REGISTRY_COPIES)), *engines, *anchor]
 
 
 def _certify(
@@ -201,13 +201,9 @@ def _certify(
 
 
 def _write_certificate(path: Path, signed: SignedErasureCertificate) -> None:
-    partial = path.with_name(f"{path.name}.tmp")
     try:
         with disk_errors(f"writing {path}"):
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(signed.to_bytes()), partial, mode=None)
-            os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(path.parent)
+            write_file(path, signed.to_bytes(), mode=None)
     except ApplianceError as error:
         raise CannotWrite(
             f"the box is erased, its certificate is not written: {error.message}",
@@ -239,11 +235,7 @@ def _read_record(layout: StateLayout) -> _Record | None:
 def _write_record(layout: StateLayout, record: _Record) -> None:
     path = layout.root / ERASURE_RECORD
     with disk_errors("beginning an erasure"):
-        partial = path.with_suffix(".tmp")
-        partial.unlink(missing_ok=True)
-        copy_hashed(io.BytesIO(record.to_bytes()), partial, mode=0o600)
-        os.replace(partial, path)  # noqa: PTH105  (as above)
-        fsync_directory(path.parent)
+        write_file(path, record.to_bytes(), mode=0o600)
 
 
 def _identity(layout: StateLayout) -> DeviceIdentity | None:

@@ -1,13 +1,15 @@
 """A software tree comes into a slot: from a directory at installation, or from the archive that an update brought.
 
 Invariant: a slot's record names a tree only when all of it is on the disk. Half-filled slots are directories that no
-record names; the next filling removes them.
+record names; the next filling removes them. Record and trees may have different owners: `forget` and `note` change
+the one, `lay_archive` the others.
 """
 
 import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,36 +25,67 @@ _DIRECTORY_MODE = 0o755
 Bring = Callable[[Path], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an archive has to be. tree: its name; unpacked_bytes: of all files together, at most."""
+
+    tree: str
+    unpacked_bytes: int
+
+
 def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
     """Copy a tree into a slot that does not run. Raises InvalidInput if it is not whole, Failed."""
 
     def bring(target: Path) -> None:
         shutil.copytree(source, target, copy_function=_copy_file)
 
-    return _fill(store, name, tree_digest(source), bring, count)
+    forget(store, name)
+    return note(store, name, _lay(store, name, tree_digest(source), bring, count))
 
 
 def fill_from_archive(
-    store: SlotStore, name: SlotName, archive: BinaryIO, expected: str, count: CountFile = ignore_file
+    store: SlotStore, name: SlotName, archive: BinaryIO, expected: Expected, count: CountFile = ignore_file
 ) -> Slot:
-    """Unpack an archive into a slot that does not run. expected: the tree's name. Raises InvalidInput, Failed."""
+    """Unpack an archive into a slot that does not run. Raises InvalidInput, Failed."""
+    forget(store, name)
+    return note(store, name, lay_archive(store, name, archive, expected, count))
+
+
+def lay_archive(
+    store: SlotStore, name: SlotName, archive: BinaryIO, expected: Expected, count: CountFile = ignore_file
+) -> Slot:
+    """Unpack an archive in a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
 
     def bring(target: Path) -> None:
         _make_directory(target)
         try:
-            _unpack(archive, target)
+            _unpack(archive, target, expected.unpacked_bytes)
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise InvalidInput(f"the software's archive cannot be unpacked: {error}") from error
 
-    return _fill(store, name, expected, bring, count)
+    return _lay(store, name, expected.tree, bring, count)
 
 
-def _fill(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: CountFile) -> Slot:
+def forget(store: SlotStore, name: SlotName) -> None:
+    """Take what lies in a slot out of the record, before it is touched."""
+    undo = store.read().undo
+    store.change(lambda record: record.with_slot(name, Slot(), undo=""))
+    if undo:
+        with disk_errors(f"emptying software slot {name}"):
+            store.snapshot_path(undo).unlink(missing_ok=True)
+
+
+def note(store: SlotStore, name: SlotName, slot: Slot) -> Slot:
+    """Write down what lies in a slot now; what failed there before is history."""
+    store.change(lambda record: record.with_slot(name, slot, fallback=None))
+    return slot
+
+
+def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: CountFile) -> Slot:
     target = store.path(name)
     partial = target.with_suffix(".tmp")
     with disk_errors(f"filling software slot {name}"):
-        _empty(store, name)
-        make_directory(store.directory)
+        make_directory(store.trees)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(target, ignore_errors=True)
         try:
@@ -63,10 +96,8 @@ def _fill(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: 
             raise
         _sync_tree(partial)
         os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
-        fsync_directory(store.directory)
-    slot = Slot(expected, software.version, software.data_epoch)
-    store.change(lambda record: record.with_slot(name, slot, fallback=None))  # what failed there before is history
-    return slot
+        fsync_directory(store.trees)
+    return Slot(expected, software.version, software.data_epoch)
 
 
 def _whole(tree: Path, expected: str, count: CountFile) -> Software:
@@ -76,20 +107,16 @@ def _whole(tree: Path, expected: str, count: CountFile) -> Software:
     return read_software(tree)
 
 
-def _empty(store: SlotStore, name: SlotName) -> None:
-    """Forget what lay in a slot before it is touched."""
-    undo = store.read().undo
-    store.change(lambda record: record.with_slot(name, Slot(), undo=""))
-    if undo:
-        store.snapshot_path(undo).unlink(missing_ok=True)
-
-
-def _unpack(archive: BinaryIO, target: Path) -> None:
+def _unpack(archive: BinaryIO, target: Path, most_bytes: int) -> None:
     """Unpack files and nothing else; where they may lie is the list's to say, which is checked after."""
+    done_bytes = 0
     with tarfile.open(fileobj=archive, mode="r:") as members:
         for member in members:
             if not member.isreg():
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, which is no file")
+            done_bytes += member.size
+            if done_bytes > most_bytes:
+                raise InvalidInput(f"the software's archive holds more than the {most_bytes} bytes that were signed")
             parts = member.name.split("/")
             if any(part in ("", ".", "..") for part in parts):
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, outside of the tree")

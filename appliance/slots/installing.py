@@ -1,6 +1,8 @@
 """A tree that an installation brings: into the first slot of a new box, or on trial beside what runs already."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 from appliance.durable import make_directory
@@ -16,12 +18,14 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
     make_directory(store.directory)
     record = store.read()
     digest = tree_digest(source)
+    _forget_bytecode(places)
     try:
-        if not record.slots[record.current].usable:
+        running = record.slots[record.current]
+        if not running.usable or tree_digest(store.path(record.current)) != running.tree:
             slot = fill_from_directory(store, record.current, source, count)
             return f"software {slot.version} is in slot {record.current}"
-        if record.slots[record.current].tree == digest:
-            return f"software {record.slots[record.current].version} is in slot {record.current} already"
+        if running.tree == digest:
+            return f"software {running.version} is in slot {record.current} already"
         other = record.current.other
         slot = record.slots[other]
         if slot.tree != digest or not slot.usable:
@@ -32,11 +36,37 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
         _give_to_owner(places)
 
 
+def _forget_bytecode(places: Places) -> None:
+    """Forget what root compiled of trees that may be gone; the next command compiles again."""
+    shutil.rmtree(places.roots_bytecode, ignore_errors=True)
+
+
 def _give_to_owner(places: Places) -> None:
-    """What root filled belongs to whoever owns the state directory: the daemon writes the record."""
+    """The record that root wrote belongs to whoever owns the state directory: the daemon writes it next.
+
+    Nothing is followed: that user may put anything in its place meanwhile.
+    """
     if os.geteuid() != 0:
         return
     owner = places.state.stat()
-    for directory, _, files in os.walk(places.slots.directory):
-        for path in (Path(directory), *(Path(directory) / name for name in files)):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    directory = os.open(places.slots.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(directory, owner.st_uid, owner.st_gid)
+        for name in os.listdir(directory):  # noqa: PTH208  (a Path could be another directory by now)
+            _give_file(directory, name, owner)
+    finally:
+        os.close(directory)
+
+
+def _give_file(directory: int, name: str, owner: os.stat_result) -> None:
+    """Give one file of root away; a second name of it would lie elsewhere, so it stays."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == 0:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from appliance.slots.store import SlotStore
 
+_STATE = Path("/var/lib/appliance")
+_TREES = Path("/var/lib/appliance-software")
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of one box; others for tests."""
+    """Of one box; others for tests. The state, compiled code and `runtime` are the service's, the rest is root's."""
 
-    state: Path = Path("/var/lib/appliance")
+    state: Path = _STATE
     rescue: Path = Path("/usr/lib/appliance/rescue")
     bytecode: Path = Path("/var/cache/appliance/bytecode")
     runtime: Path = Path("/run/appliance")
@@ -19,7 +22,17 @@ class Places:
     @property
     def slots(self) -> SlotStore:
         """The slots and their record."""
-        return SlotStore(self.state / "slots")
+        return SlotStore(self.state / "slots", _TREES if self.state == _STATE else None)
+
+    @property
+    def roots_bytecode(self) -> Path:
+        """Compiled code of what root runs: none that anybody else could write."""
+        return self.slots.trees / "bytecode"
+
+    @property
+    def rescued(self) -> Path:
+        """There while the rescue software runs in place of the slots."""
+        return self.runtime / "rescued"
 
     @property
     def database(self) -> Path:

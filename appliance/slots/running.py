@@ -1,21 +1,61 @@
 """How a tree's software is started: by this machine's Python, isolated, the tree's packages before all others."""
 
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from appliance.slots.tree import SITE
+from appliance.errors import ApplianceError
+from appliance.slots.places import Places
+from appliance.slots.tree import SITE, tree_digest
 
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from appliance.cli.main import main; main()"
+COMMAND_LINE = "appliance.cli.main"
+ADOPTION = "appliance.updates.adoption"
+_START = "import sys, importlib; sys.path.insert(0, sys.argv.pop(1)); importlib.import_module(sys.argv.pop(1)).main()"
 
 
-def command_of(tree: Path, digest: str, bytecode: Path | None, arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs `appliance ARGUMENTS` of a tree.
+def command_of(
+    tree: Path, digest: str, bytecode: Path | None, arguments: Sequence[str], module: str = COMMAND_LINE
+) -> list[str]:
+    """Return the command that runs a module's `main` of a tree, such as `appliance ARGUMENTS`.
 
     bytecode: where compiled code is kept, one directory for each tree; None: nowhere. Trees themselves never change.
     """
     keep = ["-B"] if bytecode is None else ["-X", f"pycache_prefix={bytecode / digest[:16]}"]
-    return [sys.executable, "-I", *keep, "-c", _START, str(tree / SITE), *arguments]
+    return [sys.executable, "-I", *keep, "-c", _START, str(tree / SITE), module, *arguments]
+
+
+def run_software(places: Places, arguments: Sequence[str], module: str = COMMAND_LINE) -> NoReturn:
+    """Become a command of the software that runs. Root runs nothing that another user could have written."""
+    tree, as_root = software_to_run(places), os.geteuid() == 0
+    command = command_of(
+        tree, tree_digest(tree), places.roots_bytecode if as_root else places.bytecode, arguments, module
+    )
+    if not as_root:
+        command.insert(1, "-B")  # compiled code is the service's to keep
+    os.execv(command[0], command)  # noqa: S606  (a fixed form, no shell)
+
+
+def software_to_run(places: Places) -> Path:
+    """Choose the tree of the slot that runs, or is current; else the rescue software, which has the same commands."""
+    try:
+        record = places.slots.read()
+        name = record.run.slot if record.run is not None else record.current
+        tree = places.slots.path(name)
+        if record.slots[name].usable and not places.rescued.exists() and _may_run(tree):
+            return tree
+    except (ApplianceError, OSError):
+        pass
+    return places.rescue
+
+
+def _may_run(tree: Path) -> bool:
+    if os.geteuid() != 0:
+        return os.access(tree, os.R_OK | os.X_OK)
+    found = [path.lstat() for path in (tree.parent, tree)]
+    return all(stat.S_ISDIR(each.st_mode) and each.st_uid == 0 and not each.st_mode & 0o022 for each in found)
 
 
 def running_tree(package: Path) -> Path:

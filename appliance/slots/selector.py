@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from appliance.errors import ApplianceError
+from appliance.sd_notify import SystemdNotifier
 from appliance.slots.arming import note_ready
 from appliance.slots.choice import ended
 from appliance.slots.ending import how_it_ended
 from appliance.slots.installing import install_tree
 from appliance.slots.places import Places
 from appliance.slots.record import SlotName, SlotRecord
-from appliance.slots.running import command_of
+from appliance.slots.running import ADOPTION, run_software
 from appliance.slots.starting import prepare_start
-from appliance.slots.telling import tell_systemd
-from appliance.slots.tree import tree_digest
 
+_PATIENCE_S = 60.0
 _COMMANDS = """\
 start [ARGS]     systemd's ExecStart: becomes `appliance serve ARGS` of the slot that is chosen
 run ARGS         becomes `appliance ARGS` of the software that runs
+adopt            becomes what lays signed software into a slot, which is root's: an order on standard input
 ready            systemd's ExecStartPost: notes that a start became ready
 ended            systemd's ExecStopPost: notes how a start ended
 fill TREE        installs a tree: into an empty slot, or on trial beside what runs
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "start":
                 _start(places, options.arguments)
             case "run":
-                _run(places, options.arguments)
+                run_software(places, options.arguments)
+            case "adopt":
+                run_software(places, [], ADOPTION)
             case "ready":
                 note_ready(places.slots)
             case "ended":
@@ -66,31 +69,26 @@ def _parser() -> argparse.ArgumentParser:
     usual = Places()
     for name in ("state", "rescue", "bytecode", "runtime"):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", default=getattr(usual, name))
-    parser.add_argument("command", choices=["start", "run", "ready", "ended", "fill", "status", "trial-open"])
+    parser.add_argument(
+        "command", choices=["start", "run", "adopt", "ready", "ended", "fill", "status", "trial-open"]
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
 def _start(places: Places, arguments: list[str]) -> NoReturn:
-    start = prepare_start(places, arguments, tell_systemd)
+    start = prepare_start(places, arguments, _tell_systemd)
     for line in start.story:
         _say(line)
     sys.stderr.flush()
     os.execv(start.command[0], start.command)  # noqa: S606  (a fixed form, no shell)
 
 
-def _run(places: Places, arguments: list[str]) -> NoReturn:
-    tree = places.rescue
-    try:
-        record = places.slots.read()
-        name = record.run.slot if record.run is not None else record.current
-        if record.slots[name].usable and os.access(places.slots.path(name), os.R_OK | os.X_OK):
-            tree = places.slots.path(name)
-    except (ApplianceError, OSError):
-        pass  # the rescue software has the same commands
-    command = command_of(tree, tree_digest(tree), places.bytecode, arguments)
-    command.insert(1, "-B")  # compiled code is the service's to keep
-    os.execv(command[0], command)  # noqa: S606  (as above)
+def _tell_systemd(status: str) -> None:
+    """Show what goes on, and ask for another minute: till the daemon takes over, this is the service's process."""
+    notifier = SystemdNotifier(os.environ.get("NOTIFY_SOCKET", ""))
+    notifier.status(status)
+    notifier.extend_timeout(_PATIENCE_S)
 
 
 def _note_end(places: Places) -> None:

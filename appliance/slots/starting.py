@@ -3,6 +3,7 @@
 A trial that cannot be counted is not started: without the count it could loop for ever.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ def prepare_start(places: Places, arguments: list[str], tell: Tell) -> Start:
         choice = Choice(SlotRecord(), None, error.message, again=True)
     if choice.slot is None:
         return _rescue(places, choice)
+    _mark_rescued(places, rescued=False)
     slot = choice.record.slots[choice.slot]
     command = command_of(places.slots.path(choice.slot), slot.tree, places.bytecode, ["serve", *arguments])
     trial = choice.record.trial
@@ -118,9 +120,19 @@ def _rescue(places: Places, choice: Choice) -> Start:
             f"no software can be started ({choice.reason}), and there is no rescue software in {tree}",
             hint="install it again: apt install ./appliance_*.deb, or scripts/install.sh",
         )
+    _mark_rescued(places, rescued=True)
     more = ["--rescue-seconds", str(RESCUE_S)] if choice.again else []
     command = command_of(tree, digest, places.bytecode, ["serve", "--rescue", choice.reason, *more])
     return Start(command, [f"rescue: {choice.reason}"])
+
+
+def _mark_rescued(places: Places, *, rescued: bool) -> None:
+    """Tell the command line to be the rescue software too. Helpful only: no start fails for it."""
+    with contextlib.suppress(OSError):
+        if rescued:
+            places.rescued.touch()
+        else:
+            places.rescued.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:

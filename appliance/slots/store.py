@@ -3,29 +3,27 @@
 Writers take turns by the directory's flock.
 """
 
-import io
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, make_directory
+from appliance.durable import disk_errors, exclusive_lock, make_directory, write_file
 from appliance.errors import Failed, InvalidInput
 from appliance.slots.record import SlotName, SlotRecord
 
-DIRECTORY_MODE = 0o755
 _COPIES = ("record.a", "record.b")
 
 
 class SlotStore:
-    """The `slots/` directory of one state directory."""
+    """The record in the `slots/` directory of one state directory. trees: where the slots are, if not there too."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trees: Path | None = None) -> None:
         self.directory = directory
+        self.trees = trees or directory
 
     def path(self, name: SlotName) -> Path:
         """Return where a slot's tree lies, or would."""
-        return self.directory / name
+        return self.trees / name
 
     def snapshot_path(self, name: str) -> Path:
         """Return where a copy of the registry lies."""
@@ -74,9 +72,5 @@ class SlotStore:
         target = self.directory / _COPIES[number % len(_COPIES)]
         with disk_errors("writing the record of the software slots"):
             make_directory(self.directory)
-            partial = target.with_suffix(target.suffix + ".tmp")
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(record.to_bytes()), partial, mode=0o644)
-            os.replace(partial, target)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(self.directory)
+            write_file(target, record.to_bytes(), mode=0o644)
         return record

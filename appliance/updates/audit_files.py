@@ -3,7 +3,6 @@
 A line is on the disk before the head names it; the head changes by one rename.
 """
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from appliance.durable import copy_hashed, fsync_directory
+from appliance.durable import fsync_directory, write_file
 from appliance.errors import InvalidInput
 from appliance.updates.audit_chain import AuditLine
 from appliance.updates.audit_entry import LONGEST_LINE_BYTES, AuditHead
@@ -75,11 +74,7 @@ class AuditFiles:
 
     def write_head(self, head: AuditHead) -> None:
         """Replace the head, durably."""
-        partial = self._head.with_suffix(".tmp")
-        partial.unlink(missing_ok=True)
-        copy_hashed(io.BytesIO(head.to_bytes()), partial, mode=_MODE)
-        os.replace(partial, self._head)  # noqa: PTH105  (counted by tests of crashes)
-        fsync_directory(self.directory)
+        write_file(self._head, head.to_bytes(), mode=_MODE)
 
     def append(self, segment: int, line: bytes) -> int:
         """Add a line at the end of a file, durably. Returns the file's size after it."""

@@ -30,7 +30,7 @@ from appliance.updates.kept_receipts import KeptReceipts
 from appliance.updates.outcome import UpdateOutcome
 from appliance.updates.receipts import sign_receipt, write_receipt
 from appliance.updates.site_settings import SiteSettings
-from appliance.updates.slot_filler import SlotFiller, fill_here
+from appliance.updates.slot_filler import SlotFiller, filler_of
 from appliance.updates.software_slots import SoftwareSlots
 from appliance.updates.trust_store import TrustedRoot, TrustStore
 from appliance.updates.update_clock import UpdateClock
@@ -80,14 +80,13 @@ class Box:
         has_gpu: Callable[[], bool],
         now: Callable[[], datetime] = utc_now,
         bring: ContentBringer = bring_here,
-        fill: SlotFiller = fill_here,
         slots: SoftwareSlots | None = None,
         conditions: Callable[[], Mapping[str, AuditFact]] = dict,
     ) -> "Box":
         """Open the parts of a state directory.
 
-        bring: how content comes off a medium. fill: how software gets into its slot. slots: those of this process,
-        where that is not to be found out here. conditions: of the machine, to be written down with an activation.
+        bring: how content comes off a medium. slots: those of this process, where that is not to be found out here.
+        conditions: of the machine, to be written down with an activation.
         """
         layout = settings.layout
         return cls(
@@ -104,7 +103,7 @@ class Box:
             now=now,
             bring=bring,
             slots=slots or SoftwareSlots.of(layout),
-            fill=fill,
+            fill=filler_of(settings.layout),
             conditions=conditions,
         )
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from appliance.bundle.device import DeviceIdentity
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.durable import disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, make_directory, write_file
 from appliance.errors import InvalidInput
 
 _PRIVATE = 0o600
@@ -99,11 +99,7 @@ class DeviceStore:
     def _write(self, path: Path, data: bytes, mode: int) -> None:
         with disk_errors(f"writing {path}"):
             make_directory(self.directory)
-            partial = path.with_suffix(".tmp")
-            partial.unlink(missing_ok=True)
-            _write_new(partial, data, mode)
-            os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(self.directory)
+            write_file(path, data, mode)
 
     def _damaged(self, message: str) -> UpdateRefused:
         return UpdateRefused(
@@ -112,19 +108,6 @@ class DeviceStore:
             hint=f"restore {self.directory} from a backup of this box, or set the box up anew: appliance provision",
             facts={"directory": str(self.directory)},
         )
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    # Created with its mode: nobody else may open a key even for the moment in which it is written.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _public_hex(key: Ed25519PrivateKey) -> str:

@@ -3,8 +3,6 @@
 Invariant: there is at most one open update; its file appears and changes by one rename, and goes last.
 """
 
-import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -12,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from appliance.bundle.signed_document import SignedDocument
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, fsync_directory, make_directory, write_file
 from appliance.errors import Failed, InvalidInput
 from appliance.model.identity import Digest
 from appliance.registry.ticket_records import TicketRecord
@@ -91,11 +89,7 @@ class Journal:
         """Write it down, durably."""
         with disk_errors("writing the journal of updates"):
             make_directory(self._directory)
-            partial = self._path.with_suffix(".tmp")
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(update.to_bytes()), partial, mode=0o600)
-            os.replace(partial, self._path)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(self._directory)
+            write_file(self._path, update.to_bytes(), mode=0o600)
 
     def close(self) -> None:
         """The update has ended, whichever way; no error if there is none."""

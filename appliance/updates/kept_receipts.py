@@ -4,12 +4,10 @@ The daemon may write to few media: a stick belongs to whoever mounted it. The co
 the stick runs, delivers them.
 """
 
-import io
-import os
 from pathlib import Path
 
 from appliance.bundle.receipt import SignedReceipt
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, fsync_directory, make_directory, write_file
 from appliance.errors import InvalidInput
 from appliance.updates.receipts import write_receipt
 
@@ -29,10 +27,7 @@ class KeptReceipts:
             names = self._names()
             number = int(names[-1].split("-")[0]) + 1 if names else 1
             target = self._directory / f"{number:08d}-{signed.receipt.ticket_id or 'no-ticket'}.json"
-            partial = target.with_suffix(".tmp")
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(signed.to_bytes()), partial, mode=0o600)
-            os.replace(partial, target)  # noqa: PTH105  (counted by tests of crashes)
+            write_file(target, signed.to_bytes(), mode=0o600)
             for name in names[: max(0, len(names) + 1 - MOST_KEPT)]:
                 (self._directory / name).unlink()
             fsync_directory(self._directory)

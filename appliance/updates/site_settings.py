@@ -5,12 +5,10 @@ Invariant: what is in force changes by one rename, after its predecessor was kep
 """
 
 import hashlib
-import io
-import os
 from pathlib import Path
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, make_directory, write_file
 from appliance.errors import Failed, InvalidInput
 from appliance.settings import SITE_SETTINGS_FILE, check_site_settings
 
@@ -58,11 +56,7 @@ class SiteSettings:
         return self._directory / f"site-{sha256_hex}.toml"
 
     def _write(self, path: Path, data: bytes) -> None:
-        partial = path.with_suffix(".tmp")
-        partial.unlink(missing_ok=True)
-        copy_hashed(io.BytesIO(data), partial, mode=0o644)
-        os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
-        fsync_directory(self._directory)
+        write_file(path, data, mode=0o644)
 
 
 def digest_of_settings(data: bytes) -> str:

@@ -41,7 +41,7 @@ class SoftwareSlots:
     @classmethod
     def of(cls, layout: StateLayout, *, rescue: bool = False) -> "SoftwareSlots":
         """Look where this process came from."""
-        store = SlotStore(layout.slots)
+        store = SlotStore(layout.slots, layout.software)
         tree = running_tree(Path(appliance.__file__).parent)
         running = next((name for name in SlotName if store.path(name) == tree), None)
         return cls(store, running, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), rescue)

@@ -63,7 +63,7 @@ class Staging:
             self._run.progress(f"unpacking software {item.version}", done, item.file_count)
 
         try:
-            self._box.fill(self._box.layout, self._box.slots.inactive, item, count)
+            self._box.fill(self._box.layout, self._medium, self._box.slots.inactive, item, count)
         except InvalidInput as error:
             raise TrialFailed(f"software {item.version}", error) from error
         except Failed as error:

@@ -8,7 +8,6 @@ gives up or dies, the child ends; what arrived stays for the next attempt.
 """
 
 import contextlib
-import errno
 import json
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,15 +15,12 @@ from typing import Any
 
 from appliance.backends.isolated_python import isolated_command
 from appliance.bundle.oci_layers import ItemFile
-from appliance.bundle.refusal import Refusal, UpdateRefused
-from appliance.bundle.software_item import SoftwareItem
-from appliance.errors import Failed, InvalidInput
+from appliance.errors import Failed
 from appliance.model.identity import Digest
-from appliance.slots.record import SlotName
 from appliance.state_layout import StateLayout
 from appliance.updates.content_bringer import Advance
 from appliance.updates.medium import Medium
-from appliance.updates.slot_filler import CountFiles
+from appliance.updates.order_lines import follow
 
 _CHILD = "appliance.updates.staging_child"
 _LONGEST_END_S = 10.0
@@ -39,12 +35,6 @@ def bring_beside_clients(layout: StateLayout, medium: Medium, files: Sequence[It
         advance(Digest(event["digest"]), event["bytes"])
 
     _carry_out(_order(layout, medium, files), arrived)
-
-
-def fill_beside_clients(layout: StateLayout, name: SlotName, item: SoftwareItem, count: CountFiles) -> None:
-    """Fill a slot in a child. Raises as `fill_here`, and Failed if the child dies."""
-    order = {"state": str(layout.root), "slot": name.value, "item": item.to_bytes().decode()}
-    _carry_out(order, lambda event: count(event["files"]))
 
 
 def _carry_out(order: dict[str, Any], advance: Callable[[dict[str, Any]], None]) -> None:
@@ -69,22 +59,11 @@ def _send(child: "subprocess.Popen[str]", order: dict[str, Any]) -> None:
 
 def _follow(child: "subprocess.Popen[str]", advance: Callable[[dict[str, Any]], None]) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        match json.loads(line):
-            case {"digest": _} | {"files": _} as event:
-                advance(event)
-            case {"invalid": message, "hint": hint}:
-                raise InvalidInput(message, hint=hint)
-            case {"refused": reason, "message": message, "hint": hint, "facts": facts}:
-                raise UpdateRefused(Refusal(reason), message, hint=hint, facts=facts)
-            case {"failed": message, "hint": hint, "no_room": no_room}:
-                raise Failed(message, hint=hint) from (OSError(errno.ENOSPC, message) if no_room else None)
-            case {"done": True}:
-                return
-    raise Failed(
-        f"the process that copies content ended with status {child.wait(_LONGEST_END_S)} and did not say why",
-        hint="see what the kernel says: journalctl -k; then apply the update again",
-    )
+    if not follow(child.stdout, advance):
+        raise Failed(
+            f"the process that copies content ended with status {child.wait(_LONGEST_END_S)} and did not say why",
+            hint="see what the kernel says: journalctl -k; then apply the update again",
+        )
 
 
 def _end(child: "subprocess.Popen[str]") -> None:

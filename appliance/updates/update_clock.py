@@ -6,8 +6,6 @@ no more than a month beyond the floor that this process began with, and the time
 day below the floor is suspect; then the floor is taken for the time.
 """
 
-import io
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from appliance.bundle.moments import moment_text, parse_moment
 from appliance.bundle.signed_document import SignedDocument
-from appliance.durable import copy_hashed, disk_errors, fsync_directory, make_directory
+from appliance.durable import disk_errors, make_directory, write_file
 from appliance.errors import InvalidInput
 
 TOLERANCE = timedelta(hours=24)
@@ -91,8 +89,4 @@ class UpdateClock:
             return
         with disk_errors("saving the time"):
             make_directory(self._file.parent)
-            partial = self._file.with_suffix(".tmp")
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(_SavedTime(floor=moment_text(moment)).to_bytes()), partial, mode=0o644)
-            os.replace(partial, self._file)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(self._file.parent)
+            write_file(self._file, _SavedTime(floor=moment_text(moment)).to_bytes(), mode=0o644)

@@ -6,8 +6,6 @@ that signed an absurdly high version can be recovered from). A key more changes 
 """
 
 import hashlib
-import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -16,7 +14,7 @@ from pydantic import Field
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.signed_document import SignedDocument
-from appliance.durable import copy_hashed, disk_errors, fsync_directory
+from appliance.durable import disk_errors, write_file
 from appliance.errors import InvalidInput
 
 _COPIES = ("floor.a", "floor.b")
@@ -46,11 +44,7 @@ def write_floor(directory: Path, floor: VersionFloor) -> None:
     checked = hashlib.sha256(data).hexdigest().encode() + b"\n" + data
     with disk_errors("writing the version floor"):
         for name in _COPIES:
-            partial = directory / f"{name}.tmp"
-            partial.unlink(missing_ok=True)
-            copy_hashed(io.BytesIO(checked), partial, mode=0o644)
-            os.replace(partial, directory / name)  # noqa: PTH105  (counted by tests of crashes)
-            fsync_directory(directory)
+            write_file(directory / name, checked, mode=0o644)
 
 
 def read_floor(directory: Path) -> VersionFloor:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from tests.daemon.test_systemd import NotifySocket, notify  # noqa: F401  (a fixture)
 from tests.support.daemon import DaemonProcess
 from tests.support.onnx_models import write_spinner
+from tests.test_sd_notify import NotifySocket, notify  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.slow
 FOR_EVER = 10**15

@@ -6,13 +6,13 @@ import signal
 from appliance.backends.probe import probe_until
 from appliance.daemon.life_signs import LifeSigns
 from appliance.daemon.model_source import NoModels
-from appliance.daemon.systemd import SystemdNotifier
+from appliance.sd_notify import SystemdNotifier
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.model_manager import ModelManager
 from appliance.settings import Settings
-from tests.daemon.test_systemd import NotifySocket, notify  # noqa: F401  (a fixture)
 from tests.support.daemon import ROOT, DaemonProcess
+from tests.test_sd_notify import NotifySocket, notify  # noqa: F401  (a fixture)
 
 
 def with_signs(notify: NotifySocket, tmp_path, act) -> None:  # noqa: F811

@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.slots.arming import arm, back, keep, note_ready, refuse
 from appliance.slots.choice import ended
-from appliance.slots.filling import fill_from_archive
+from appliance.slots.filling import Expected, fill_from_archive
 from appliance.slots.places import Places
 from appliance.slots.record import SlotName
 from appliance.slots.starting import prepare_start
@@ -24,7 +24,7 @@ def places_of(root: Path) -> Places:
 
 def fill(places: Places, request: dict[str, Any]) -> None:
     with Path(request["archive"]).open("rb") as archive:
-        fill_from_archive(places.slots, SlotName.B, archive, request["tree"])
+        fill_from_archive(places.slots, SlotName.B, archive, Expected(request["tree"], 1 << 24))
 
 
 OPERATIONS: dict[str, Callable[[Places, dict[str, Any]], object]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Failed, InvalidInput
-from appliance.slots.filling import fill_from_archive, fill_from_directory
+from appliance.slots.filling import Expected, fill_from_archive, fill_from_directory
 from appliance.slots.record import Slot, SlotName
 from appliance.slots.snapshot import restore_snapshot, take_snapshot
 from appliance.slots.store import SlotStore
@@ -37,10 +37,14 @@ def hostile(*members: tarfile.TarInfo) -> io.BytesIO:
     return content
 
 
+def of(tree: str) -> Expected:
+    return Expected(tree, unpacked_bytes=1 << 30)
+
+
 def test_an_archive_becomes_a_whole_slot(tmp_path):
     store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree", "0.2.0", data_epoch=3)
 
-    assert fill_from_archive(store, B, archive_of(tmp_path / "tree"), digest) == Slot(digest, "0.2.0", 3)
+    assert fill_from_archive(store, B, archive_of(tmp_path / "tree"), of(digest)) == Slot(digest, "0.2.0", 3)
     assert check_tree(store.path(B), digest) == ""
     assert store.read().slots[B].tree == digest
     assert {oct(path.stat().st_mode & 0o777) for path in store.path(B).rglob("*") if path.is_file()} == {"0o644"}
@@ -63,7 +67,7 @@ def test_an_archive_that_leaves_the_slot_is_refused_and_nothing_stays(tmp_path, 
     store = SlotStore(tmp_path / "slots")
 
     with pytest.raises(InvalidInput, match="outside of the tree"):
-        fill_from_archive(store, B, hostile(member), "0" * 64)
+        fill_from_archive(store, B, hostile(member), of("0" * 64))
     assert list(store.directory.iterdir()) == []
     assert not (tmp_path / "x").exists()
 
@@ -76,13 +80,13 @@ def test_an_archive_holds_files_and_nothing_else(tmp_path, kind):
     member.type, member.linkname = kind, "/etc/passwd"
 
     with pytest.raises(InvalidInput, match="no file"):
-        fill_from_archive(SlotStore(tmp_path / "slots"), B, hostile(member), "0" * 64)
+        fill_from_archive(SlotStore(tmp_path / "slots"), B, hostile(member), of("0" * 64))
 
 
 def test_a_cut_archive_and_one_of_another_tree_are_refused_and_leave_the_slot_empty(tmp_path):
     store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree")
     whole = archive_of(tmp_path / "tree").getvalue()
-    fill_from_archive(store, B, io.BytesIO(whole), digest)
+    fill_from_archive(store, B, io.BytesIO(whole), of(digest))
 
     for data, expected in (
         (whole[: len(whole) // 2], digest),
@@ -91,7 +95,7 @@ def test_a_cut_archive_and_one_of_another_tree_are_refused_and_leave_the_slot_em
         (b"\1" * 9999, digest),
     ):
         with pytest.raises(InvalidInput):
-            fill_from_archive(store, B, io.BytesIO(data), expected)
+            fill_from_archive(store, B, io.BytesIO(data), of(expected))
         assert store.read().slots[B] == Slot()
         assert not store.path(B).exists()
 
@@ -150,7 +154,7 @@ def test_a_full_disk_leaves_the_slot_empty(tmp_path, small_disk):
     store = SlotStore(small_disk / "slots")
 
     with pytest.raises(Failed) as raised:
-        fill_from_archive(store, B, archive_of(tmp_path / "tree"), digest)
+        fill_from_archive(store, B, archive_of(tmp_path / "tree"), of(digest))
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno == errno.ENOSPC
     assert not store.path(B).exists()

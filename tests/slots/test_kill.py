@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.slots.arming import arm, back, keep, note_ready, refuse
-from appliance.slots.filling import fill_from_archive
+from appliance.slots.filling import Expected, fill_from_archive
 from appliance.slots.installing import install_tree
 from appliance.slots.record import SlotName
 from appliance.slots.starting import prepare_start
@@ -65,7 +65,7 @@ class Box:
             match step:
                 case "filled":
                     with (self.root / "software.tar").open("rb") as archive:
-                        fill_from_archive(store, B, archive, (self.root / "tree").read_text())
+                        fill_from_archive(store, B, archive, Expected((self.root / "tree").read_text(), 1 << 24))
                 case "armed":
                     arm(store, B, "sha256:1", ())
                 case "started":

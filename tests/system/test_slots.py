@@ -53,7 +53,7 @@ def test_good_software_is_tried_and_kept_and_what_served_serves(cabinet, owner):
     assert (outcome["result"], outcome["software"]) == ("INSTALLED", "0.2.0"), outcome
     assert settled(cabinet)["state"] == "CONFIRMED"
     assert slots(cabinet)["current"] == "B"
-    assert "/var/lib/appliance/slots/B/site" in cabinet.run(
+    assert "/var/lib/appliance-software/B/site" in cabinet.run(
         "tr '\\0' ' ' < /proc/$(systemctl show --value --property MainPID appliance)/cmdline"
     )
     assert infers(cabinet)
@@ -85,7 +85,7 @@ def test_bad_software_is_taken_back_once_with_its_reason(cabinet, owner, kind):
 def test_two_damaged_slots_leave_a_box_that_answers_and_takes_software(cabinet, owner):
     stick = carry(cabinet, owner.release("0.4.0"))
     for name in ("A", "B"):
-        cabinet.run(f"echo '#' >> /var/lib/appliance/slots/{name}/site/appliance/cli/main.py")
+        cabinet.run(f"echo '#' >> /var/lib/appliance-software/{name}/site/appliance/cli/main.py")
     cabinet.run(f"rm -f /run/appliance/slot-*; systemctl restart {UNIT}")
     rescued = cabinet.show(UNIT, "ActiveState", "StatusText")
 
@@ -99,6 +99,26 @@ def test_two_damaged_slots_leave_a_box_that_answers_and_takes_software(cabinet, 
     cabinet.run(f"appliance update apply {stick}")
     assert settled(cabinet)["state"] == "CONFIRMED"
     assert infers(cabinet)
+
+
+def test_the_services_user_can_change_nothing_that_root_runs(cabinet):
+    service = "setpriv --reuid appliance --regid appliance --init-groups"
+    order = '{"slot": "A", "tree": "' + "0" * 64 + '", "place": "/tmp", "bundle": ""}'
+    ask = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/appliance-software.sock');"
+        "s.sendall(sys.argv[1].encode() + bytes([10])); print(s.makefile().read())"
+    )
+
+    before = cabinet.run("cat /var/lib/appliance-software/*/FILES.sha256 | sha256sum")
+    foreign = cabinet.run(r"find /var/lib/appliance-software ! -user root -o -perm /022")
+    told = cabinet.run(f"{service} /usr/bin/python3 -I -c \"{ask}\" '{order}'")
+    nobody = cabinet.run(f'setpriv --reuid nobody --clear-groups /usr/bin/python3 -I -c "{ask}" x', check=False)
+
+    assert foreign == ""
+    assert cabinet.status_of(f"{service} touch /var/lib/appliance-software/A/site/more.py") == 1
+    assert "there is no bundle" in told
+    assert "PermissionError" in nobody
+    assert cabinet.run("cat /var/lib/appliance-software/*/FILES.sha256 | sha256sum") == before
 
 
 def test_software_is_taken_back_because_an_operator_wants_it(cabinet, owner):

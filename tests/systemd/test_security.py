@@ -74,6 +74,7 @@ def test_a_box_with_a_gpu_opens_its_devices_and_nothing_else(tmp_path, name):
         ("appliance-boot-check.service", 10),
         ("appliance-drop.service", 10),
         ("appliance-scrub.service", 10),
+        ("appliance-software@.service", 13),
         ("appliance-failure@.service", 15),
         ("appliance-update@.service", 25),
     ],
@@ -93,5 +94,6 @@ def test_the_analysis_tells_a_confined_service_from_an_open_one(tmp_path):
 def test_every_service_stands_in_the_documents_of_its_threshold():
     listed = {"appliance.service", "appliance-boot-check.service", "appliance-drop.service"}
     listed |= {"appliance-scrub.service", "appliance-failure@.service", "appliance-update@.service"}
+    listed |= {"appliance-software@.service"}
 
     assert {unit.name for unit in UNITS.glob("*.service")} == listed

@@ -11,7 +11,7 @@ from appliance.journal_messages import Event
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "systemd"
-KINDS = (".service", ".path", ".timer", ".slice")
+KINDS = (".service", ".socket", ".path", ".timer", ".slice")
 SCRIPTS = ("record-failure", "medium-arrived")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
