@@ -9,29 +9,22 @@ asked for them leaves.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from appliance.errors import ApplianceError, Failed, NotFound
-from appliance.journal_messages import Event, told
+from appliance.errors import Failed, NotFound
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
-from appliance.model.lifecycle import UNLOADED, ModelState
+from appliance.model.lifecycle import UNLOADED
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.config_overrides import ConfigOverride, ConfigOverrides
 from appliance.serving.engine_changes import EngineChanges
 from appliance.serving.engine_works import EngineWorks
 from appliance.serving.finished_work import FinishedWork
 from appliance.serving.instance_worker import DeviceLost
-from appliance.serving.loaded_model import LoadedModel, log_lost_device
-from appliance.serving.model_table import ModelEntry, ModelTable, VersionEntry, versions_to_load, why_none_came_up
-from appliance.serving.path_loading import EngineNeeded
+from appliance.serving.loaded_model import log_lost_device
+from appliance.serving.model_table import ModelTable, VersionEntry, versions_to_load, why_none_came_up
+from appliance.serving.rollout import STOPPING, Rollout
 from appliance.serving.version_loader import VersionLoader
-
-logger = logging.getLogger(__name__)
-
-_STOPPING = "the appliance is stopping"
-_ENGINE_GONE = "its engine was built, but is not in the cache any more (engines.largest_bytes)"
 
 
 class ModelManager:
@@ -55,13 +48,13 @@ class ModelManager:
         self.table = ModelTable()
         self._loader = VersionLoader(source, engines, device_lost, threads=load_threads, attempts=load_attempts)
         self._changes = EngineChanges(self._loader, self._engine_finished)
+        self._rollout = Rollout(self._loader, self._changes, self._changed)
         self._reconciling = asyncio.Lock()
         self._locks: dict[ModelName, asyncio.Lock] = {}
         self._unloaded: dict[ModelName, tuple[ModelVersion, ...]] = {}  # by a client; with what was desired then
         self._overrides = ConfigOverrides()
         self._work = FinishedWork()
         self._watchers: set[Callable[[], None]] = set()
-        self._closing = False
 
     @property
     def ready(self) -> bool:
@@ -97,10 +90,10 @@ class ModelManager:
 
     async def close(self) -> None:
         """Answer what is queued everywhere, then give everything back."""
-        self._closing = True
+        self._rollout.close()
         for entry in self.table.entries.values():
             for version in entry.versions.values():
-                self._retire(version, _STOPPING)
+                self._rollout.retire(version, STOPPING)
         await self._loader.stop_loading()
         await self._work.ended()
         await self._changes.ended()
@@ -164,7 +157,7 @@ class ModelManager:
                 raise NotFound(f"Request for unknown model: '{name}' is not found")
             self._unloaded[name] = entry.source.desired
             for version in entry.versions.values():
-                self._retire(version, UNLOADED)
+                self._rollout.retire(version, UNLOADED)
 
     async def _reconcile_model(self, name: ModelName, found: Mapping[ModelName, SourceModel]) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
@@ -192,85 +185,8 @@ class ModelManager:
                 configured = self._overrides.configured(source.versions[version.version])
                 loaded = version.model is not None and version.model.available == configured
                 if reload or not (loaded or (version.waits_for_engine and version.engine_of == configured)):
-                    group.create_task(self._bring_up(version, configured))
-        self._keep_only(entry, wanted)
-
-    def _keep_only(self, entry: ModelEntry, wanted: Sequence[VersionEntry]) -> None:
-        """Let the other versions go as soon as one of the wanted serves."""
-        served = any(version.model for version in wanted) or not wanted
-        for version in entry.versions.values():
-            if version not in wanted and (served or version.model is None):
-                self._retire(version, UNLOADED)
-        entry.versions = {
-            number: version
-            for number, version in entry.versions.items()
-            if number in entry.source.versions or version.model is not None
-        }
-        self._changed()
-
-    async def _bring_up(self, version: VersionEntry, available: AvailableVersion, *, built: bool = False) -> None:
-        """Load one version beside what serves now, then switch over. `built`: its engine has just been built."""
-        self._changes.give_up(version)
-        if version.draining is not None:
-            await asyncio.wait([version.draining])
-        previous = version.model
-        if previous is None and version.state is not ModelState.LOADING:
-            version.move(ModelState.LOADING)
-            self._changed()
-        model = await self._loaded(version, available, built=built)
-        if model is None:
-            return
-        version.model = model
-        if previous is None:
-            version.move(ModelState.READY)
-        else:
-            version.reason = ""
-            self._loader.drain(previous)
-        if self._closing:
-            self._retire(version, _STOPPING)
-            return
-        logger.info("%s version %s is READY on %s", model.name, model.version, model.device)
-        if model.awaits_engine and built:
-            model.engine_failed(_ENGINE_GONE)
-        elif model.awaits_engine:
-            self._changes.begin(version, available)
-        self._changed()
-
-    async def _loaded(self, version: VersionEntry, available: AvailableVersion, *, built: bool) -> LoadedModel | None:
-        """Load; None if that failed, or if an engine has to be built first."""
-        logger.info("loading %s version %s", available.name, available.version)
-        try:
-            return await self._loader.load(available)
-        except EngineNeeded:
-            if built:
-                self._fail(version, _ENGINE_GONE)
-            else:
-                self._changes.begin(version, available)
-                self._changed()
-        except ApplianceError as error:
-            self._fail(version, str(error))
-        except asyncio.CancelledError:  # the appliance stops before this load began
-            if version.model is None:
-                version.move(ModelState.UNAVAILABLE, _STOPPING)
-            raise
-        return None
-
-    def _fail(self, version: VersionEntry, problem: str) -> None:
-        """What was to be loaded cannot be; what served before goes on."""
-        logger.error(
-            "%s version %s is not served: %s",
-            version.available.name,
-            version.version,
-            problem,
-            extra=told(Event.MODEL_NOT_SERVED),
-        )
-        if version.model is None:
-            version.move(ModelState.UNAVAILABLE, problem)
-        else:
-            if version.model.awaits_engine:  # the load that failed gave that build up
-                version.model.engine_failed("the build of its engine was given up for a load that failed")
-            version.reason = f"the version loaded before goes on serving; loading it again failed: {problem}"
-        self._changed()
+                    group.create_task(self._rollout.bring_up(version, configured))
+        self._rollout.keep_only(entry, wanted)
 
     async def _engine_finished(
         self, version: VersionEntry, available: AvailableVersion, build: "asyncio.Task[None]", problem: str
@@ -281,46 +197,20 @@ class ModelManager:
                 return  # nobody wants it any more
             version.building = version.engine_of = None
             if problem:
-                if version.model is not None and version.model.awaits_engine and version.model.available == available:
-                    version.model.engine_failed(problem)
-                    self._changed()
-                else:
-                    self._fail(version, problem)
+                self._rollout.engine_not_built(version, available, problem)
                 return
-            await self._bring_up(version, available, built=True)
+            await self._rollout.bring_up(version, available, built=True)
             entry = self.table.entries[available.name]
-            self._keep_only(entry, [entry.versions[each] for each in entry.source.desired if each in entry.versions])
+            self._rollout.keep_only(
+                entry, [entry.versions[each] for each in entry.source.desired if each in entry.versions]
+            )
 
     def _forget(self, name: ModelName) -> None:
         for version in self.table.entries[name].versions.values():
-            self._retire(version, UNLOADED)
+            self._rollout.retire(version, UNLOADED)
         del self.table.entries[name]
         self._unloaded.pop(name, None)
         self._overrides.forget(name)
-
-    def _retire(self, version: VersionEntry, reason: str) -> None:
-        """Switch requests away from a version at once; it is closed in the background."""
-        waited = version.waits_for_engine
-        self._changes.give_up(version)
-        model = version.model
-        if model is None:
-            if waited:
-                version.move(ModelState.UNAVAILABLE, reason)
-                self._changed()
-            if version.state is ModelState.UNAVAILABLE and reason == UNLOADED:
-                version.reason = UNLOADED
-            return
-        version.model = None
-        version.move(ModelState.UNLOADING, reason)
-        self._changed()
-        version.draining = self._loader.drain(model)
-
-        def drained(_: "asyncio.Task[None]") -> None:
-            version.draining = None
-            version.move(ModelState.UNAVAILABLE, reason)
-            self._changed()
-
-        version.draining.add_done_callback(drained)
 
     def _changed(self) -> None:
         self.table.rebuild()
