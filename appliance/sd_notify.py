@@ -47,6 +47,6 @@ class SystemdNotifier:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
             try:
-                connection.sendto(message.encode(), self._address)
+                connection.sendto(message.encode(errors="backslashreplace"), self._address)
             except OSError as error:  # serving does not depend on who watches
                 logger.warning("systemd does not hear '%s': %s", message.partition("=")[0], error)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.daemon.systemd import SystemdNotifier
 from tests.support.daemon import ROOT, DaemonProcess
 
 
@@ -102,3 +103,9 @@ def test_settings_are_read_again_and_bad_ones_change_nothing(tmp_path):
         file.write_text('[log]\nformat = "json"\n[server]\nname = "other"\n')
         daemon.popen.send_signal(signal.SIGHUP)
         daemon.wait_for_log(r'"message": "reloaded; applied: \[.log.format.\]; after a restart: \[.server.name.\]')
+
+
+def test_a_name_that_is_no_text_does_not_end_the_signs_of_life(notify):
+    SystemdNotifier(str(notify.path)).status("models: \udcff: not a name")
+
+    assert notify.wait_for("STATUS=") == "STATUS=models: \\udcff: not a name"

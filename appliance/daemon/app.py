@@ -1,19 +1,18 @@
 """The composition root: what is built, in which order it starts, and in which reverse order it stops.
 
 Start: lock, listen (live, not ready), load models, READY. Stop: refuse new work, answer what is in flight (bounded),
-close instances, close the source. The event loop, the signals and the background tasks belong to this module.
+close instances, close the source. The event loop belongs to this module.
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__
 from appliance.backends.probe import probe_until
+from appliance.daemon.background import Background
 from appliance.daemon.box_watch import BoxWatch
 from appliance.daemon.flat_settings import flat
 from appliance.daemon.life_signs import LifeSigns
@@ -92,7 +91,7 @@ class Daemon:
     async def run(self, started: Callable[[], None] = lambda: None) -> bool:
         """Serve until asked to stop; False if not everything could be drained in time, or a GPU was lost.
 
-        Raises an ApplianceError if it cannot start. `started` is called when the models have settled.
+        Raises an ApplianceError if it cannot start or go on. `started` is called when the models have settled.
         """
         self._loop = asyncio.get_running_loop()
         self._box = BoxWatch(self.settings.layout)
@@ -123,11 +122,16 @@ class Daemon:
             if self._updates is not None:
                 await self._updates.before_loading()
             await self._listen()
-            async with self._background():
+            keep_time = self._updates.keep_time if self._updates is not None else None
+            background = Background(self._signs, self._reloading, keep_time, self.request_stop)
+            async with background.running():
                 await self._load_or_stop()
                 started()
                 await self._live()
-            return await self._shut_down() and not self._lost
+            drained = await self._shut_down()
+            if drained:  # else a thread is stuck, and only the caller can end the process
+                background.require_sound()
+            return drained and not self._lost
 
     def _start_again(self) -> bool:
         """End, so that the service manager starts the software that is due; whether there is one."""
@@ -219,32 +223,6 @@ class Daemon:
         await self._stop.wait()
         if proof is not None:
             proof.cancel()
-
-    @contextlib.asynccontextmanager
-    async def _background(self) -> AsyncIterator[None]:
-        """Signals and the watchdog, for as long as the appliance runs."""
-        loop = asyncio.get_running_loop()
-        reloads: set[asyncio.Task[None]] = set()
-
-        def on_hangup() -> None:
-            task = asyncio.create_task(self._reloading.by_signal())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGTERM, self.request_stop)
-        loop.add_signal_handler(signal.SIGINT, self.request_stop)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        tasks = [asyncio.create_task(self._signs.show())]
-        if self._updates is not None:
-            tasks.append(asyncio.create_task(self._updates.keep_time()))
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            for reload in reloads:
-                reload.cancel()
-            loop.add_signal_handler(signal.SIGHUP, lambda: None)  # by default it would end a process that drains
 
     async def _settings_changed(self, names: Sequence[str]) -> None:
         if self._updates is not None:

@@ -64,7 +64,10 @@ class LifeSigns:
     def draining(self) -> None:
         """The stop begins."""
         self.state = "DRAINING"
-        self._notifier.stopping()
+        try:
+            self._notifier.stopping()
+        except OSError as error:  # no descriptor is left, say: what is in flight gets its answers all the same
+            logger.warning("systemd does not hear that the stop begins: %s", error)
 
     async def show(self) -> None:
         """Go on until cancelled."""
