@@ -22,6 +22,7 @@ class Event(Enum):
     SOFTWARE_KEPT = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e08"
     SOFTWARE_FAILED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e09"
     RELOAD_REFUSED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0a"
+    EXECUTION_CRASHED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0c"
     NOT_DRAINED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0b"
 
 

@@ -120,6 +120,11 @@ class StateLayout:
         return self.runtime / "admin.sock"
 
     @property
+    def executing(self) -> Path:
+        """Which loaded versions execute now: what a daemon that died says to the next one."""
+        return self.runtime / "executing"
+
+    @property
     def lock(self) -> Path:
         """Held by the daemon that serves this state directory, or by what works in its place."""
         return self.runtime / "daemon.lock"

@@ -17,6 +17,7 @@ from appliance.backends.probe_judgement import REINSTALL
 from appliance.cli.backend_checks import checks_of_backends
 from appliance.cli.check import Check, Result
 from appliance.cli.client import connect_admin
+from appliance.cli.crash_checks import checks_of_crashes
 from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
 from appliance.cli.installed_packages import installed_version, is_within, requirements
 from appliance.cli.listen_checks import check_listening
@@ -52,6 +53,7 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         settings_check,
         _check_state_directory(settings),
         _check_registry(settings),
+        *checks_of_crashes(settings),
         *checks_of_updates(settings),
         *checks_of_service(settings.layout),
         daemon := _check_daemon(settings),

@@ -14,6 +14,7 @@ from appliance.hardware.reader import HardwareReader, read_within
 from appliance.hardware.watch import WatchedHardware
 from appliance.registry.model_registry import ModelRegistry
 from appliance.rpc.box_state import add_box
+from appliance.rpc.crash_message import add_crashes
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.rpc.update_methods import device_status
 from appliance.settings import Settings
@@ -30,7 +31,7 @@ def status_from_disk(settings: Settings) -> pb.StatusResponse:
         response.model_source.registry_path = str(settings.layout.root)
     else:
         response.model_source.directory_path = str(settings.models_directory)
-    for part in (_add_box, _add_models, _add_device):
+    for part in (_add_box, _add_models, _add_crashes, _add_device):
         _attempt(part, settings, response)
     return response
 
@@ -72,6 +73,11 @@ def _add_models(settings: Settings, response: pb.StatusResponse) -> None:
                 digest=model.versions[version].digest,
                 aliases=sorted(alias for alias, target in model.aliases.items() if target == version),
             )
+
+
+def _add_crashes(settings: Settings, response: pb.StatusResponse) -> None:
+    if settings.models_directory is None and settings.layout.database.exists():
+        add_crashes(response, ModelRegistry.to_read(settings.layout).crash_guard.crashed())
 
 
 def _add_device(settings: Settings, response: pb.StatusResponse) -> None:

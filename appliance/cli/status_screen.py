@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from appliance.cli.crash_checks import crash_text
 from appliance.cli.hardware_lines import hardware_lines
 from appliance.cli.output import format_duration
 from appliance.cli.status import models_from
@@ -22,6 +23,7 @@ def status_facts(answer: pb.StatusResponse, problem: ApplianceError | None) -> l
         *(("listening on", listener) for listener in answer.listeners),
         *_owner(answer),
         *_slots_trouble(answer),
+        *(("crash", f"{crash_text(crash)} (to try again: {crash.remedy})") for crash in answer.crashes),
         *_clock(answer),
         *hardware_lines(answer),
         *(("problem", each) for each in answer.problems),

@@ -18,6 +18,7 @@ from appliance.daemon.flat_settings import flat
 from appliance.daemon.life_signs import LifeSigns
 from appliance.daemon.manager_gate import ServiceAround
 from appliance.daemon.model_source import OpenSource
+from appliance.daemon.post_mortem import PostMortem
 from appliance.daemon.reloading import Reloading
 from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
@@ -95,13 +96,15 @@ class Daemon:
         """
         self._loop = asyncio.get_running_loop()
         self._box = BoxWatch(self.settings.layout)
-        with daemon_lock(self.settings.layout), self._box.watching():
+        self._post_mortem = PostMortem(self.settings.layout.executing, self._registry)
+        with daemon_lock(self.settings.layout), self._box.watching(), self._post_mortem.asked():
             self._manager = ModelManager(
                 self._source,
                 EngineWorks(CachedEngines(self.settings), probe_until, gpu_uuid=self.settings.gpu.uuid),
                 load_threads=self.settings.models.load_threads,
                 load_attempts=self.settings.models.load_attempts,
                 device_lost=self._device_lost,
+                marks=self._post_mortem.marks,
             )
             self._signs = LifeSigns(
                 self._notifier,
@@ -144,6 +147,7 @@ class Daemon:
     def _device_lost(self, error: Failed) -> None:
         """End, so that another process takes over: in this one nothing on the GPU works any more."""
         logger.critical("the GPU is lost to this process, which ends: %s", error, extra=told(Event.DEVICE_LOST))
+        self._post_mortem.device_lost()
         self._lost = self.starts_again = True
         self._loop.call_soon_threadsafe(self.request_stop)
 
@@ -184,6 +188,7 @@ class Daemon:
             device=lambda: self._updates.device() if self._updates is not None else None,
             updates=self._updates.works if self._updates is not None else None,
             box=self._box.state,
+            crashed=lambda: self._registry.crash_guard.crashed() if self._registry is not None else (),
         )
 
     async def _listen(self) -> None:

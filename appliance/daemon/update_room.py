@@ -77,7 +77,7 @@ class UpdateRoom:
         """Models that crashed with software that fell back get their attempts again with this one."""
         try:
             if self._box.slots.fell_back_just_now:
-                self._box.registry.forgive_loads()
+                self._box.registry.crash_guard.forgive_all()
                 self._box.slots.note_forgiven()
         except ApplianceError as error:
             logger.error("crashes under the other software still count against models: %s", error)  # noqa: TRY400

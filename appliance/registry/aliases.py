@@ -5,6 +5,7 @@ import sqlite3
 
 from appliance.errors import InvalidInput, NotFound
 from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry import crashes
 from appliance.registry.queries import get_aliases, get_version
 
 SERVING = "serving"  # the alias whose version answers requests that name none
@@ -25,6 +26,7 @@ def point(connection: sqlite3.Connection, name: ModelName, version: ModelVersion
     connection.execute(
         "UPDATE loads SET unfinished = 0 WHERE name = ? AND version = ? AND unfinished > 0", (name, version)
     )
+    crashes.forgive(connection, name, version)
     if previous == version:
         return
     connection.execute(

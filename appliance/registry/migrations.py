@@ -114,4 +114,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE crashes (
+            process TEXT NOT NULL,        -- random name of the process that ended
+            name TEXT NOT NULL,           -- of a version that was executing then
+            version INTEGER NOT NULL,
+            boot TEXT NOT NULL,           -- the kernel's name of the time since it started
+            uptime_s REAL NOT NULL,       -- since then, when the next process found it
+            at REAL NOT NULL,             -- the same in seconds since 1970, for people
+            hung INTEGER NOT NULL,        -- 1: it had been called hung before
+            PRIMARY KEY (process, name, version),
+            FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
+        )
+        """,
+    ),
 )

@@ -16,10 +16,11 @@ from appliance.bundle.model_item import ModelItem
 from appliance.durable import disk_errors
 from appliance.errors import ApplianceError, Busy, Unsupported
 from appliance.model.identity import Digest, ModelName, ModelVersion
-from appliance.registry import aliases, loads, queries, scrub, scrub_results
+from appliance.registry import aliases, queries, scrub, scrub_results
 from appliance.registry.addition import Addition, Progress
 from appliance.registry.arrival import keep_documents, make_views, make_visible, prepare_version, take_back
 from appliance.registry.blob_store import BlobStore
+from appliance.registry.crash_guard import CrashGuard
 from appliance.registry.database import Database
 from appliance.registry.export import export_version
 from appliance.registry.garbage import GarbageCollection, Keep, keep_nothing
@@ -62,6 +63,7 @@ class ModelRegistry:
         self.views = ViewStore(layout.views, self.blobs, self.staging)
         self.quarantine = Quarantine(layout.quarantine, self.blobs)
         self.database = Database(layout.database)
+        self.crash_guard = CrashGuard(self.database, clock)
         self._garbage = GarbageCollection(
             self.database, self.blobs, self.views, self.quarantine, self.staging, layout.partial_blobs
         )
@@ -200,7 +202,7 @@ class ModelRegistry:
             return queries.get_version(connection, name, version)
 
     def activate(self, name: ModelName, version: ModelVersion, *, alias: str = aliases.SERVING) -> None:
-        """Let an alias point at a version, so that it is served; its count of crashed loads starts again.
+        """Let an alias point at a version, so that it is served; its count of crashes starts again.
 
         Raises NotFound, InvalidInput (the alias), Unsupported (nobody signed it, and the box is sealed).
         """
@@ -281,23 +283,3 @@ class ModelRegistry:
         Raises NotFound, AlreadyExists if it is there, Failed.
         """
         return export_version(self.version(name, version).manifest, self.blobs, destination)
-
-    def refusal(self, name: ModelName, version: ModelVersion, allowed_crashes: int) -> str:
-        """Say why a version must not be loaded again, '' if it may: the crash-loop guard."""
-        with self.database.reading() as connection:
-            return loads.refusal(connection, name, version, allowed_crashes)
-
-    def load_started(self, name: ModelName, version: ModelVersion) -> None:
-        """Write down, durably, that a load is being tried."""
-        with self.database.writing() as connection:
-            loads.started(connection, name, version, self._clock())
-
-    def forgive_loads(self) -> None:
-        """Let loads that ended the process of other software count no more."""
-        with self.database.writing() as connection:
-            loads.forgiven(connection)
-
-    def load_finished(self, name: ModelName, version: ModelVersion, problem: str) -> None:
-        """Write down how the load ended; '' means READY."""
-        with self.database.writing() as connection:
-            loads.finished(connection, name, version, problem, self._clock())

@@ -20,6 +20,52 @@ class LoadOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """A version that was executing when a process ended. hung: it had been called hung before."""
+
+    process: str  # random name of that process
+    name: ModelName
+    version: ModelVersion
+    digest: str  # of the manifest
+    hung: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The end of a process, as the next one found it. uptime_s: since the start of the machine that `boot` names."""
+
+    process: str
+    boot: str
+    uptime_s: float
+    at: float  # seconds since 1970, by a clock that may be wrong
+    hung: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CrashedVersion:
+    """A version and its crashes since it was activated, oldest first. beside: who was executing at the same times."""
+
+    name: ModelName
+    version: ModelVersion
+    crashes: tuple[Crash, ...]
+    beside: tuple[tuple[ModelName, ModelVersion], ...]
+    refused: bool  # it is not loaded any more
+
+    @property
+    def remedy(self) -> str:
+        """The command that lets it be tried again."""
+        return f"appliance models activate {self.name} {self.version}"
+
+    @property
+    def beside_text(self) -> str:
+        """', beside x version 1, which may be the cause as well'; '' if it was alone each time."""
+        if not self.beside:
+            return ""
+        listed = " and ".join(f"{name} version {version}" for name, version in self.beside)
+        return f", beside {listed}: which of them ended it is not known"
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredVersion:
     """One version whose files are all on this box. Times are seconds since 1970."""
 

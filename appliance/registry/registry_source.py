@@ -76,15 +76,15 @@ class RegistrySource:
         """Say why this version must not be loaded: nobody signed it, or it ended the process before."""
         if self._registry.sealed and not self._registry.is_signed(version.name, version.version):
             return f"{unsigned(version.name, version.version)} ({BRING_SIGNED})"
-        return self._registry.refusal(version.name, version.version, allowed_crashes)
+        return self._registry.crash_guard.refusal(version.name, version.version, allowed_crashes)
 
     def load_started(self, version: AvailableVersion) -> None:
         """Write the attempt down."""
-        self._registry.load_started(version.name, version.version)
+        self._registry.crash_guard.load_started(version.name, version.version)
 
     def load_finished(self, version: AvailableVersion, problem: str) -> None:
         """Write the outcome down."""
-        self._registry.load_finished(version.name, version.version, problem)
+        self._registry.crash_guard.load_finished(version.name, version.version, problem)
 
     def _require_not_in_quarantine(self, manifest: Manifest) -> None:
         gone = set(self._registry.quarantined())

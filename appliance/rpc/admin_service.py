@@ -3,14 +3,16 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import psutil
 
-from appliance.errors import InvalidInput
+from appliance.errors import ApplianceError, InvalidInput
 from appliance.model.lifecycle import ModelState
+from appliance.registry.records import CrashedVersion
 from appliance.rpc.box_state import BoxState, add_box
 from appliance.rpc.call import Call, Parts, Service
+from appliance.rpc.crash_message import add_crashes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.rpc.update_methods import UpdateMethods, device_status
@@ -40,8 +42,12 @@ class AdminService:
         device: Callable[[], DeviceFacts | None],
         updates: UpdateWorks | None,
         box: Callable[[], BoxState] = BoxState,
+        crashed: Callable[[], Sequence[CrashedVersion]] = tuple,
     ) -> None:
-        """box: what the machine, the clock and the slots are like; asked off the event loop."""
+        """box: what the machine, the clock and the slots are like. crashed: what executed when processes ended.
+
+        Both are asked off the event loop.
+        """
         self._manager = manager
         self._version = version
         self._transport = transport
@@ -52,6 +58,7 @@ class AdminService:
         self._device = device
         self._updates = UpdateMethods(updates)
         self._box = box
+        self._crashed = crashed
         self._process = psutil.Process()
         self._started_s = time.monotonic()
 
@@ -96,6 +103,10 @@ class AdminService:
         if progress is not None:
             response.update.CopyFrom(progress)
         add_box(response, await asyncio.to_thread(self._box))
+        try:
+            add_crashes(response, await asyncio.to_thread(self._crashed))
+        except ApplianceError as error:
+            response.problems.append(str(error))
         return [response.SerializeToString()]
 
     async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002

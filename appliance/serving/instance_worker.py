@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import count
 
 from appliance.backends.base import BackendModel, ModelInstance
 from appliance.errors import ApplianceError, Failed
@@ -17,9 +18,11 @@ from appliance.model.config_completion import ServedModel
 from appliance.serving.dynamic_batcher import NOTHING, DynamicBatcher
 from appliance.serving.execution import execute_batch
 from appliance.serving.golden_check import GoldenCheck
+from appliance.serving.marked_instance import marked
 from appliance.serving.pulse import Pulse
 from appliance.serving.request import Batch, InferenceRequest
 from appliance.serving.statistics import ModelStatistics
+from appliance.serving.version_marks import VersionMarks
 
 logger = logging.getLogger(__name__)
 
@@ -155,13 +158,16 @@ def instance_workers(
     statistics: ModelStatistics,
     deliver: Deliver,
     device_lost: DeviceLost,
+    marks: VersionMarks,
 ) -> list[InstanceWorker]:
     """Start one worker for each instance of each group; the first of each group gives the golden answers."""
+    numbers = count()
 
     def start(group: InstanceGroup, index: int) -> InstanceWorker:
+        number = next(numbers)
         return InstanceWorker(
             f"{group.name}_{index}"[:15],
-            lambda: model.create_instance(group),
+            lambda: marked(model.create_instance(group), marks, number),
             warm_up,
             golden if index == 0 else None,
             batcher,

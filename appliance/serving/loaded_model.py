@@ -18,8 +18,10 @@ from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
 from appliance.serving.direct_path import DirectMeter, DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
+from appliance.serving.execution_marks import ExecutionMarks
 from appliance.serving.golden_check import GoldenCheck
 from appliance.serving.instance_worker import DeviceLost, instance_workers
+from appliance.serving.marked_instance import marked
 from appliance.serving.request import InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 from appliance.serving.version_opening import open_version
@@ -48,12 +50,13 @@ class LoadedModel:
         engine: EngineFile | None = None,
         gpu_uuid: str = "",
         device_lost: DeviceLost = log_lost_device,
+        marks: ExecutionMarks,
     ) -> None:
         """Load, warm up, give the golden answers and be ready. Blocks as long as that takes: for loader threads.
 
         path: what computes; None: as the instance groups say. passed_over: paths that were preferred, and why they
         do not serve. engine: for TensorRT; it stays the caller's. gpu_uuid: for instance groups that name no GPU.
-        device_lost: told when only another process can go on.
+        device_lost: told when only another process can go on. marks: where it is seen that this version executes.
 
         Raises an ApplianceError that says why the version cannot be served; then nothing is left behind.
         """
@@ -67,6 +70,7 @@ class LoadedModel:
         self._loop = loop
         self._model, self.served = open_version(available, path, engine, gpu_uuid)
         self._direct: DirectPath | None = None
+        self._marks = marks.of(available, self._most_instances())
         self.statistics = ModelStatistics()
         delivery = _Delivery(loop, self.statistics)
         self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), delivery.refuse)
@@ -80,6 +84,7 @@ class LoadedModel:
                 self.statistics,
                 delivery.deliver,
                 device_lost,
+                self._marks,
             )
             for worker in self._workers:
                 worker.ready.result()
@@ -179,7 +184,9 @@ class LoadedModel:
 
     def hung(self, patience_s: float) -> str:
         """Say in a sentence why one of its instances does not compute any more, '' if all do."""
-        return next(filter(None, (worker.hung(patience_s) for worker in self._workers)), "")
+        reasons = [worker.hung(patience_s) for worker in self._workers]
+        self._marks.note_hung([bool(reason) for reason in reasons])
+        return next(filter(None, reasons), "")
 
     def retire(self) -> None:
         """Refuse new requests; what is queued will still be answered."""
@@ -194,6 +201,11 @@ class LoadedModel:
             self._direct.close()
         self._workers = []
         self._model.close()
+        self._marks.close()
+
+    def _most_instances(self) -> int:
+        """Of all groups, and one of the direct path."""
+        return sum(group.count for group in self.served.config.instance_group) + 1
 
     def _measured_device_bytes(self) -> int:
         """GPU memory that this version took. Raises Failed if that is more than its configuration allows."""
@@ -212,6 +224,7 @@ class LoadedModel:
         if waits or not self._model.any_thread or not self._workers:
             return None
         instance = self._model.create_instance(self.served.config.instance_group[0])
+        instance = marked(instance, self._marks, self._most_instances() - 1)
         return DirectPath(instance, self.statistics, batched=self.served.max_batch_size > 0)
 
 

@@ -19,6 +19,7 @@ from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.config_overrides import ConfigOverride, ConfigOverrides
 from appliance.serving.engine_changes import EngineChanges
 from appliance.serving.engine_works import EngineWorks
+from appliance.serving.execution_marks import ExecutionMarks
 from appliance.serving.finished_work import FinishedWork
 from appliance.serving.instance_worker import DeviceLost
 from appliance.serving.loaded_model import log_lost_device
@@ -38,15 +39,19 @@ class ModelManager:
         load_threads: int,
         load_attempts: int,
         device_lost: DeviceLost = log_lost_device,
+        marks: ExecutionMarks | None = None,
     ) -> None:
         """Create it on the running event loop; `engines` is closed with it.
 
-        device_lost: told, on some thread, when a GPU works no longer in this process.
+        device_lost: told, on some thread, when a GPU works no longer in this process. marks: where the next process
+        sees who executed when this one died; None: nobody looks.
         """
         self.source = source
         self.engines = engines
         self.table = ModelTable()
-        self._loader = VersionLoader(source, engines, device_lost, threads=load_threads, attempts=load_attempts)
+        self._loader = VersionLoader(
+            source, engines, device_lost, marks or ExecutionMarks(), threads=load_threads, attempts=load_attempts
+        )
         self._changes = EngineChanges(self._loader, self._engine_finished)
         self._rollout = Rollout(self._loader, self._changes, self._changed)
         self._reconciling = asyncio.Lock()
@@ -101,10 +106,8 @@ class ModelManager:
 
     def hung(self, patience_s: float) -> str:
         """Say which version that serves does not compute any more, and why; '' if all do."""
-        for model in self.table.loaded():
-            if reason := model.hung(patience_s):
-                return f"{model.name} version {model.version}: {reason}"
-        return ""
+        found = [(model, model.hung(patience_s)) for model in self.table.loaded()]  # all: each marks what hangs
+        return next((f"{model.name} version {model.version}: {reason}" for model, reason in found if reason), "")
 
     def longest_load_s(self) -> float:
         """For how long the oldest of the loads that go on has gone on, without the time of building engines."""

@@ -15,6 +15,7 @@ from appliance.errors import ApplianceError, Cancelled, Failed
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.source import AvailableVersion, ModelSource, SourceModel
 from appliance.serving.engine_works import EngineWorks
+from appliance.serving.execution_marks import ExecutionMarks
 from appliance.serving.freed_memory import give_back_freed_memory
 from appliance.serving.instance_worker import DeviceLost
 from appliance.serving.loaded_model import LoadedModel
@@ -31,13 +32,21 @@ class VersionLoader:
     """Turns an AvailableVersion into a LoadedModel, and a LoadedModel into nothing."""
 
     def __init__(
-        self, source: ModelSource, engines: EngineWorks, device_lost: DeviceLost, *, threads: int, attempts: int
+        self,
+        source: ModelSource,
+        engines: EngineWorks,
+        device_lost: DeviceLost,
+        marks: ExecutionMarks,
+        *,
+        threads: int,
+        attempts: int,
     ) -> None:
         """Create it on the running event loop. `attempts`: loads that ended the process before one is refused."""
         self._loop = asyncio.get_running_loop()
         self._source = source
         self._engines = engines
         self._device_lost = device_lost
+        self._marks = marks
         self._attempts = attempts
         self._loaders = ThreadPoolExecutor(threads, thread_name_prefix="loader")
         self._closers = ThreadPoolExecutor(threads, thread_name_prefix="closer")
@@ -143,7 +152,12 @@ class VersionLoader:
         self._began_s[available.name, available.version] = time.monotonic()
         try:
             model = LoadedModel(
-                available, self._loop, gpu_uuid=self._engines.gpu_uuid, device_lost=self._device_lost, **how
+                available,
+                self._loop,
+                gpu_uuid=self._engines.gpu_uuid,
+                device_lost=self._device_lost,
+                marks=self._marks,
+                **how,
             )
         except BaseException as error:
             # After a lost device the process ends: the attempt stays written down as one that ended it.

@@ -79,7 +79,7 @@ def perform(operation: str, layout: StateLayout, package: Path) -> None:
                 source = RegistrySource(registry)
                 source.verify(source.scan()[DIGITS].versions[ONE])
             case "load":
-                registry.load_started(DIGITS, TWO)
+                registry.crash_guard.load_started(DIGITS, TWO)
             case _:
                 raise AssertionError(operation)
 

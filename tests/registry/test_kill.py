@@ -187,7 +187,7 @@ def test_an_attempt_to_load_is_counted_once_it_is_told(
     for at in range(1, len(operations) + 2):
         driver.perform("load", copy_state(tmp_path / "template", state), second, at)
         with ModelRegistry.open(StateLayout(state)) as registry:
-            counts.append(bool(registry.refusal(DIGITS, TWO, 1)))
+            counts.append(bool(registry.crash_guard.refusal(DIGITS, TWO, 1)))
 
     assert counts == [at > commit for at in range(1, len(operations) + 2)]
 

@@ -92,27 +92,27 @@ def test_a_load_that_ends_the_process_is_remembered_until_it_is_activated_again(
     for _ in range(2):  # two lives of the process
         with ModelRegistry.open(layout) as registry:
             add(registry, digits)
-            assert registry.refusal(DIGITS, ONE, 2) == ""
-            registry.load_started(DIGITS, ONE)
+            assert registry.crash_guard.refusal(DIGITS, ONE, 2) == ""
+            registry.crash_guard.load_started(DIGITS, ONE)
 
     with ModelRegistry.open(layout) as registry:
-        refusal = registry.refusal(DIGITS, ONE, 2)
+        refusal = registry.crash_guard.refusal(DIGITS, ONE, 2)
         registry.activate(DIGITS, ONE)
 
         assert "loading version 1 of 'digits' ended the process 2 times" in refusal
         assert "appliance models activate digits 1" in refusal
-        assert registry.refusal(DIGITS, ONE, 2) == ""
+        assert registry.crash_guard.refusal(DIGITS, ONE, 2) == ""
 
 
 def test_a_load_that_fails_in_order_is_no_crash(registry: ModelRegistry, digits: Path) -> None:
     add(registry, digits)
     for _ in range(5):
-        registry.load_started(DIGITS, ONE)
-        registry.load_finished(DIGITS, ONE, "no such operator")
+        registry.crash_guard.load_started(DIGITS, ONE)
+        registry.crash_guard.load_finished(DIGITS, ONE, "no such operator")
 
     outcome = registry.model(DIGITS).versions[ONE].last_load
 
-    assert registry.refusal(DIGITS, ONE, 1) == ""
+    assert registry.crash_guard.refusal(DIGITS, ONE, 1) == ""
     assert outcome is not None
     assert (outcome.problem, outcome.unfinished) == ("no such operator", 0)
     assert outcome.finished_at == outcome.started_at + 1
@@ -120,22 +120,22 @@ def test_a_load_that_fails_in_order_is_no_crash(registry: ModelRegistry, digits:
 
 def test_a_load_that_is_going_on_has_no_end_yet(registry: ModelRegistry, digits: Path) -> None:
     add(registry, digits)
-    registry.load_started(DIGITS, ONE)
+    registry.crash_guard.load_started(DIGITS, ONE)
 
     outcome = registry.model(DIGITS).versions[ONE].last_load
 
     assert outcome is not None
     assert (outcome.finished_at, outcome.unfinished) == (None, 1)
-    assert "ended the process once" in registry.refusal(DIGITS, ONE, 1)
+    assert "ended the process once" in registry.crash_guard.refusal(DIGITS, ONE, 1)
 
 
 def test_removing_and_adding_again_forgets_the_crashes(registry: ModelRegistry, digits: Path) -> None:
     add(registry, digits)
-    registry.load_started(DIGITS, ONE)
+    registry.crash_guard.load_started(DIGITS, ONE)
     registry.remove(DIGITS, ONE)
     add(registry, digits)
 
-    assert registry.refusal(DIGITS, ONE, 1) == ""
+    assert registry.crash_guard.refusal(DIGITS, ONE, 1) == ""
 
 
 def test_two_registries_live_in_one_process(tmp_path: Path, digits: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_damaged_file_is_found_at_load_and_not_served(registry):
 
 def test_a_version_that_ended_the_process_twice_is_refused_until_it_is_activated_again(registry):
     for _ in range(2):
-        registry.load_started("m", 1)  # and never finished: the process died
+        registry.crash_guard.load_started("m", 1)  # and never finished: the process died
 
     async def scenario():
         async with serving(registry) as manager:
@@ -119,7 +119,7 @@ def test_a_version_that_ended_the_process_twice_is_refused_until_it_is_activated
 
 
 def test_a_version_that_ended_the_process_once_is_tried_again_after_all_others(registry):
-    registry.load_started("m", 1)
+    registry.crash_guard.load_started("m", 1)
     order = []
 
     class Recording(RegistrySource):
@@ -153,5 +153,5 @@ def test_a_load_in_progress_at_a_clean_stop_does_not_count_as_a_crash(registry, 
 
     asyncio.run(scenario())
 
-    assert registry.refusal("m", 1, 1) == ""
-    assert registry.refusal("other", 1, 1) == ""
+    assert registry.crash_guard.refusal("m", 1, 1) == ""
+    assert registry.crash_guard.refusal("other", 1, 1) == ""

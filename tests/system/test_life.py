@@ -1,11 +1,16 @@
 """The appliance on a machine of its own: installed from its package, without a network, under a real systemd."""
 
+import numpy as np
 import pytest
 
+from tests.support.onnx_models import write_spinner
 from tests.system.booted_system import BootedSystem
 from tests.system.installed import UNIT, add_models, infers, install, load_on, main_pid, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
+
+# The marks lie behind 1024 bytes of each file.
+SOMEBODY_EXECUTES = "for each in /run/appliance/executing/*; do tail -c +1025 $each; done | grep -qaP '\\x01'"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,33 @@ def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_comes_back(cabinet):
     assert "Watchdog timeout" in cabinet.run(f"journalctl --unit {UNIT} --no-pager")
     assert infers(cabinet)
     cabinet.run(f"rm /run/systemd/system/{UNIT}.d/quick.conf && systemctl daemon-reload")
+
+
+def test_a_segfault_while_a_model_executes_names_its_version(cabinet):
+    write_spinner(cabinet.shared / "spinner" / "1" / "model.onnx")
+    np.save(cabinet.shared / "for-ever.npy", np.array([10**15], np.int64))
+    cabinet.run("appliance models add /shared/spinner && appliance models activate spinner 1")
+    cabinet.wait_until(lambda: "serving 3 model versions" in told(cabinet), "the spinner too", 30)
+    before = main_pid(cabinet)
+    slow = cabinet.start("appliance infer spinner --input /shared/for-ever.npy --timeout 60")
+    cabinet.wait_until(lambda: cabinet.status_of(SOMEBODY_EXECUTES) == 0, "the spinner executes")
+    cabinet.run(f"kill -SEGV {before}")
+    cabinet.wait_until(lambda: main_pid(cabinet) not in (0, before), "another process")
+    wait_ready(cabinet)
+    slow.communicate(timeout=60)
+
+    (crash,) = cabinet.json("appliance status --json")["crashes"]
+    assert (crash["name"], crash["version"], crash["count"], crash["refused"]) == ("spinner", "1", 1, False)
+    shown = cabinet.run(f"journalctl --unit {UNIT} --no-pager --catalog -b")
+    assert "not in order, while spinner version 1 was executing" in shown
+    assert "The process before did not end in order" in shown
+    assert infers(cabinet)
+    cabinet.run(f"systemctl restart {UNIT}")
+    wait_ready(cabinet)
+    (crash,) = cabinet.json("appliance status --json")["crashes"]
+    assert crash["count"] == 1, "an orderly restart counts nothing"
+    cabinet.run("appliance models deactivate spinner && appliance models remove spinner 1")
+    assert cabinet.json("appliance status --json")["crashes"] == []
 
 
 def test_a_stop_under_load_fails_no_request_that_was_taken(cabinet):

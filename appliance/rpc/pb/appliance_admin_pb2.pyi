@@ -13,7 +13,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings", "device", "update", "hardware", "clock", "slots", "problems")
+    __slots__ = ("product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "model_source", "rss_bytes", "models", "settings", "device", "update", "hardware", "clock", "slots", "problems", "crashes")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class StatusResponse(_message.Message):
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CRASHES_FIELD_NUMBER: _ClassVar[int]
     product_version: str
     pid: int
     start_time_unix_s: int
@@ -55,7 +56,36 @@ class StatusResponse(_message.Message):
     clock: ClockStatus
     slots: SlotsStatus
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., slots: _Optional[_Union[SlotsStatus, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    crashes: _containers.RepeatedCompositeFieldContainer[CrashStatus]
+    def __init__(self, product_version: _Optional[str] = ..., pid: _Optional[int] = ..., start_time_unix_s: _Optional[int] = ..., uptime_s: _Optional[float] = ..., state: _Optional[str] = ..., listeners: _Optional[_Iterable[str]] = ..., transport: _Optional[str] = ..., model_source: _Optional[_Union[ModelSource, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., settings: _Optional[_Mapping[str, str]] = ..., device: _Optional[_Union[DeviceStatus, _Mapping]] = ..., update: _Optional[_Union[UpdateProgress, _Mapping]] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., clock: _Optional[_Union[ClockStatus, _Mapping]] = ..., slots: _Optional[_Union[SlotsStatus, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ..., crashes: _Optional[_Iterable[_Union[CrashStatus, _Mapping]]] = ...) -> None: ...
+
+class CrashStatus(_message.Message):
+    __slots__ = ("name", "version", "count", "hung", "last_unix_s", "beside", "refused", "remedy")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    HUNG_FIELD_NUMBER: _ClassVar[int]
+    LAST_UNIX_S_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    count: int
+    hung: int
+    last_unix_s: int
+    beside: _containers.RepeatedCompositeFieldContainer[CrashSuspect]
+    refused: bool
+    remedy: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., count: _Optional[int] = ..., hung: _Optional[int] = ..., last_unix_s: _Optional[int] = ..., beside: _Optional[_Iterable[_Union[CrashSuspect, _Mapping]]] = ..., refused: _Optional[bool] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class CrashSuspect(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Hardware(_message.Message):
     __slots__ = ("age_s", "board", "jetson_linux", "processor", "processor_count", "memory_total_bytes", "memory_available_bytes", "swap_total_bytes", "swap_free_bytes", "temperatures", "power_rails", "power_mode", "throttling", "throttle_counts", "gpus", "disk", "history", "throttling_known")

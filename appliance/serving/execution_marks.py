@@ -1,0 +1,92 @@
+"""The directory in which every loaded version says whether it executes: read by the process that comes after.
+
+Whose process it was stands in the name of each file, so what an earlier one left is told from what is ours.
+"""
+
+import itertools
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.errors import InvalidInput
+from appliance.registry.source import AvailableVersion
+from appliance.serving.version_marks import LeftMarks, MarkedVersion, VersionMarks, read_marks
+
+logger = logging.getLogger(__name__)
+
+
+class ExecutionMarks:
+    """One process's. `of` may be called on any thread."""
+
+    def __init__(self, directory: Path | None = None, boot: str = "") -> None:
+        """directory: None where nobody comes after to look. boot: the kernel's name of the time since it started."""
+        self._directory = directory
+        self._boot = boot
+        self._process = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._own: set[Path] = set()
+
+    def of(self, available: AvailableVersion, instances: int) -> VersionMarks:
+        """Make the marks of a version that is being loaded. It serves without a file rather than not at all."""
+        if self._directory is None:
+            return VersionMarks(instances)
+        whose = MarkedVersion(self._process, self._boot, available.name, available.version, available.digest or "")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self._directory / f"{self._process}-{next(self._numbers)}"
+            with self._lock:
+                self._own = {each for each in self._own if each.exists()} | {path}
+            return VersionMarks(instances, path, whose)
+        except OSError as error:
+            logger.error(  # noqa: TRY400
+                "if %s version %s ends the process, nobody will know: %s: %s (next: appliance doctor)",
+                available.name,
+                available.version,
+                self._directory,
+                error.strerror,
+            )
+            return VersionMarks(instances)
+
+    def left(self) -> list[LeftMarks]:
+        """Return what earlier processes left since the machine started, of versions that were executing.
+
+        What cannot be understood is told and removed: it will not become clearer.
+        """
+        found = []
+        for path in self._files():
+            if path.name.startswith(self._process):
+                continue
+            try:
+                left = read_marks(path)
+            except (InvalidInput, OSError) as error:
+                logger.warning("who executed when the last process ended is not known: %s", error)
+                _remove(path)
+                continue
+            if left.executing and left.whose.boot == self._boot:
+                found.append(left)
+        return found
+
+    def remove_left(self) -> None:
+        """Forget what earlier processes left."""
+        for path in self._files():
+            if not path.name.startswith(self._process):
+                _remove(path)
+
+    def remove_own(self) -> None:
+        """The process ends in order: nobody shall ask."""
+        for path in self._own:
+            _remove(path)
+
+    def _files(self) -> Iterator[Path]:
+        if self._directory is not None and self._directory.is_dir():
+            yield from sorted(self._directory.iterdir())
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", path, error.strerror)
