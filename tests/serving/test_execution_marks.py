@@ -1,10 +1,12 @@
 """Who executes, in a file that outlives the process; and files there that say nothing that could be understood."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,15 @@ from appliance.backends.cuda.error import CudaError
 from appliance.errors import Failed, InvalidInput
 from appliance.model.config import ModelConfig
 from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry.directory_source import DirectorySource
 from appliance.registry.source import AvailableVersion
+from appliance.serving.direct_path import DirectMeter
 from appliance.serving.execution_marks import ExecutionMarks
 from appliance.serving.marked_instance import marked
-from appliance.serving.version_marks import HEADER_BYTES, read_marks
+from appliance.serving.model_manager import ModelManager
+from appliance.serving.request import InferenceRequest
+from appliance.serving.version_marks import HEADER_BYTES, VersionMarks, read_marks
+from tests.serving.conftest import engine_works
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 LOST = CudaError("cuStreamSynchronize", 700, "CUDA_ERROR_ILLEGAL_ADDRESS", "")
@@ -191,3 +198,54 @@ def test_where_nothing_can_be_written_the_version_serves_and_the_journal_says_wh
     marks.close()
     assert "if m version 3 ends the process, nobody will know" in caplog.text
     assert "appliance doctor" in caplog.text
+
+
+class RecordedMarks(ExecutionMarks):
+    """Keeps every store, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.stores: list[tuple[int, int]] = []
+
+    def of(self, available, instances):
+        marks = super().of(available, instances)
+        marks.bytes = RecordedBytes(self.stores)
+        return marks
+
+
+class RecordedBytes:
+    def __init__(self, stores):
+        self._stores = stores
+
+    def __setitem__(self, place, value):
+        self._stores.append((place, value))
+
+
+def test_the_warm_up_a_worker_and_the_direct_path_mark_what_they_execute(models, tmp_path):
+    models.reference("m")
+    marks = RecordedMarks()
+    x = {"x": np.ones((1, 2), np.float32)}
+
+    async def scenario():
+        manager = ModelManager(
+            DirectorySource(models.root), engine_works(tmp_path), load_threads=1, load_attempts=2, marks=marks
+        )
+        await manager.reconcile()
+        model = manager.table.lookup("m", "")
+        seen = [list(marks.stores)]
+        await model.infer(InferenceRequest(x, ("y",), 1, None, received_ns=time.monotonic_ns()))
+        seen.append(marks.stores[len(seen[0]) :])
+        meter = DirectMeter()
+        for _ in range(8):
+            meter.observe(1)
+        answer = model.infer_now(x, ("y",), 1, time.monotonic_ns(), meter, alone=True)
+        seen.append(marks.stores[len(seen[0]) + len(seen[1]) :])
+        await asyncio.wait_for(manager.close(), 30)
+        return seen, answer
+
+    (warm_up, by_worker, direct), answer = asyncio.run(scenario())
+
+    worker, last = (VersionMarks.place(number) for number in (0, 1))
+    assert warm_up == by_worker == [(worker, 1), (worker, 0)]
+    assert direct == [(last, 1), (last, 0)]
+    assert answer[0].tolist() == [[1, 1]]

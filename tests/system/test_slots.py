@@ -28,6 +28,11 @@ BAD = {
         "            return self._run(outputs, feeds, None)",
         "            return [array * 2 + 1 for array in self._run(outputs, feeds, None)]",
     ),
+    "crashes while a model executes": (
+        "site/appliance/backends/onnxruntime.py",
+        "            return self._run(outputs, feeds, None)",
+        "            import os\n\n            os.abort()",
+    ),
     "hangs while it loads": (
         "site/appliance/serving/version_loader.py",
         "            model = LoadedModel(\n",
@@ -77,6 +82,7 @@ def test_bad_software_is_taken_back_once_with_its_reason(cabinet, owner, kind):
     assert (now["current"], now["trial"]) == (before, None)
     assert now["fallback"]["version"] == version
     assert infers(cabinet)
+    assert cabinet.json("appliance status --json")["crashes"] == [], "the software is to blame, not the models"
     starts = cabinet.show(UNIT, "NRestarts")["NRestarts"]
     cabinet.run("sleep 5")
     assert cabinet.show(UNIT, "NRestarts")["NRestarts"] == starts, "it alternates"
