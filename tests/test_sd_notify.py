@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.daemon.systemd import SystemdNotifier
+from appliance.sd_notify import SystemdNotifier
 from tests.support.daemon import ROOT, DaemonProcess
 
 
