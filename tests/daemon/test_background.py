@@ -2,8 +2,8 @@
 
 import resource
 
-from tests.daemon.test_systemd import NotifySocket, notify  # noqa: F401  (a fixture)
 from tests.support.daemon import ROOT, DaemonProcess
+from tests.test_sd_notify import NotifySocket, notify  # noqa: F401  (a fixture)
 
 
 def test_signs_of_life_that_fail_are_told_and_end_the_daemon_with_an_error(notify: NotifySocket, monkeypatch):  # noqa: F811
