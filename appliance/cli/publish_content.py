@@ -49,6 +49,7 @@ def add_release(
     keys: KeysOption = None,
     passphrase_file: PassphraseOption = None,
     *,
+    force: Annotated[bool, typer.Option("--force", help="Also if a newer release is signed already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sign a release of this software for the boxes whose Python and processor it was built for.
@@ -58,7 +59,7 @@ def add_release(
     from appliance.publish.software import add_software  # noqa: PLC0415  (heavy: not for --help)
 
     with opened_station(station, keys, passphrase_file) as opened, late_progress() as advance:
-        added = add_software(opened, tree, advance)
+        added = add_software(opened, tree, advance, allow_older=force)
     _show_added([added], as_json=as_json)
 
 

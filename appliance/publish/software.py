@@ -9,7 +9,7 @@ from typing import IO
 
 from tuf.api.metadata import Targets
 
-from appliance.bundle.layout import LARGEST_PART_BYTES, SOFTWARE_ROLE
+from appliance.bundle.layout import LARGEST_PART_BYTES, SOFTWARE_ROLE, software_target
 from appliance.bundle.oci_layers import ItemFile
 from appliance.bundle.software_item import SoftwareItem
 from appliance.durable import disk_errors
@@ -17,13 +17,23 @@ from appliance.errors import AlreadyExists, InvalidInput
 from appliance.publish.part_writer import write_parts
 from appliance.publish.signed_targets import add_target
 from appliance.publish.station import Station
-from appliance.slots.tree import FILE_LIST, check_tree, parse_file_list, read_software, tree_digest
+from appliance.slots.tree import FILE_LIST, Software, check_tree, parse_file_list, read_software, tree_digest
 
 Progress = Callable[[str, int, int], None]
 
 
-def add_software(station: Station, tree: Path, progress: Progress, part_bytes: int = LARGEST_PART_BYTES) -> str:
-    """Sign a release. Returns the target. Raises InvalidInput for a tree that is not whole, AlreadyExists, Failed."""
+def add_software(
+    station: Station,
+    tree: Path,
+    progress: Progress,
+    part_bytes: int = LARGEST_PART_BYTES,
+    *,
+    allow_older: bool = False,
+) -> str:
+    """Sign a release. Returns the target.
+
+    Raises InvalidInput for a tree that is not whole, or older than what is signed; AlreadyExists, Failed.
+    """
     digest = tree_digest(tree)
     if not digest:
         raise InvalidInput(f"{tree} is no software tree: it has no {FILE_LIST}", hint="scripts/build-software OUT")
@@ -32,6 +42,8 @@ def add_software(station: Station, tree: Path, progress: Progress, part_bytes: i
     software = read_software(tree)
     paths = sorted([*parse_file_list((tree / FILE_LIST).read_bytes()), FILE_LIST])
     targets: Targets = station.store.latest(SOFTWARE_ROLE).signed
+    if not allow_older:
+        _require_newest(software, targets)
     station.signing.unlock(SOFTWARE_ROLE)
     item = SoftwareItem(
         software=software,
@@ -51,6 +63,28 @@ def add_software(station: Station, tree: Path, progress: Progress, part_bytes: i
         station.blobs.put(data)
     station.signing.sign(SOFTWARE_ROLE, targets)
     return item.target
+
+
+def _require_newest(software: Software, targets: Targets) -> None:
+    """Refuse a release that is older than one for the same kind of box. Raises InvalidInput."""
+    before, after = software_target("|", software.python, software.machine).split("|")
+    versions = [
+        path.removeprefix(before).removesuffix(after)
+        for path in targets.targets
+        if path.startswith(before) and path.endswith(after)
+    ]
+    newest = max(versions, key=_order, default=software.version)
+    # What is signed already may be added again: that changes nothing.
+    if _order(software.version) < _order(newest) and software.version not in versions:
+        raise InvalidInput(
+            f"software {software.version} is older than {newest}, which is signed for Python {software.python} on "
+            f"{software.machine}; expected a newer one",
+            hint="build the new checkout: scripts/build-software OUT; to sign the older one all the same: --force",
+        )
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _stored(station: Station, tree: Path, paths: list[str], progress: Progress, part_bytes: int) -> ItemFile:

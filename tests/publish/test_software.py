@@ -71,6 +71,24 @@ def test_a_release_never_changes(publisher):  # noqa: F811
         add(publisher, "0.2.0", data_epoch=2)
 
 
+def test_an_older_release_is_signed_only_if_somebody_insists(publisher, tmp_path):  # noqa: F811
+    add(publisher, "0.10.0")
+    add(publisher, "0.10.0", machine="aarch64")
+    make_tree(tmp_path / "older", "0.9.0")
+    with publisher.opened() as station:
+        version = station.store.versions("software")[-1]
+        with pytest.raises(InvalidInput, match=r"0\.9\.0 is older than 0\.10\.0") as refused:
+            add_software(station, tmp_path / "older", silent, 1 << 12)
+        unchanged = station.store.versions("software")[-1]
+        forced = add_software(station, tmp_path / "older", silent, 1 << 12, allow_older=True)
+
+    assert refused.value.hint.endswith("--force")
+    assert unchanged == version
+    assert forced == "software/appliance/0.9.0-py3.11-x86_64.json"
+    add(publisher, "0.9.0")  # what is signed may be added again
+    add(publisher, "0.9.0", python="3.13")  # another kind of box, another row of releases
+
+
 def test_a_tree_that_is_not_whole_is_not_signed(publisher, tmp_path):  # noqa: F811
     with publisher.opened() as station, pytest.raises(InvalidInput, match="no software tree"):
         add_software(station, tmp_path, silent)
