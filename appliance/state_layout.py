@@ -7,6 +7,7 @@ SYSTEM_RUNTIME_DIRECTORY = Path("/run/appliance")
 SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
 SYSTEM_SOFTWARE_DIRECTORY = Path("/var/lib/appliance-software")  # root's
 SYSTEM_SOFTWARE_SOCKET = Path("/run/appliance-software.sock")
+SYSTEM_MEDIA_DIRECTORY = Path("/run/appliance-media")  # where this box itself mounts sticks
 
 
 class StateLayout:

@@ -7,6 +7,7 @@ import typer
 
 from appliance.cli.options import ConfigOption, JsonOption, StateOption, read_settings
 from appliance.cli.output import format_size, print_facts, print_json, print_table, print_text, progress, say
+from appliance.errors import Failed
 from appliance.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,6 +130,35 @@ def status(config: ConfigOption = None, state: StateOption = None, *, as_json: J
         shown = ("seq", "id", "state", "accepted_at", "reason")
         rows = [[ticket[name] for name in shown] for ticket in document["tickets"]]
         print_table(("SEQ", "TICKET", "STATE", "ACCEPTED", "REASON"), rows, right=("SEQ",))
+
+
+@app.command()
+def receipts(
+    medium: Annotated[
+        Path | None, typer.Argument(metavar="[MEDIUM]", help="Where a stick is mounted that can be written to.")
+    ] = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the receipts that wait on this box for a stick, or put them on one."""
+    from appliance.updates.kept_receipts import Delivery, KeptReceipts  # noqa: PLC0415  (heavy: not for --help)
+
+    kept = KeptReceipts(read_settings(config, state).layout.receipts)
+    done = Delivery((), tuple(kept.waiting())) if medium is None else kept.deliver(medium.absolute())
+    if as_json:
+        print_json({"delivered": done.paths, "waiting": done.waiting})
+    else:
+        for line in done.waiting if medium is None else done.paths:
+            print_text(line)
+    if done.problem:
+        raise Failed(
+            f"{len(done.waiting)} receipts stay on this box: {done.problem}",
+            hint="take a stick that can be written to: appliance update receipts MEDIUM",
+        )
+    if not (done.waiting or done.paths):
+        say("no receipt waits")
 
 
 @app.command()

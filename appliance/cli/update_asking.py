@@ -114,7 +114,7 @@ def with_receipt(settings: Settings, place: Path, outcome: UpdateOutcome) -> Upd
 def _delivered(settings: Settings, place: Path, outcome: UpdateOutcome) -> UpdateOutcome:
     """Put on the medium what the daemon may not write there; whoever types this may."""
     try:
-        delivered = KeptReceipts(settings.layout.receipts).deliver(place)
+        delivered = KeptReceipts(settings.layout.receipts).deliver(place).paths
     except Failed as error:
         return replace(outcome, receipt_problem=outcome.receipt_problem or error.message)
     return replace(outcome, receipt=delivered[-1], receipt_problem="") if delivered else outcome

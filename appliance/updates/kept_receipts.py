@@ -4,6 +4,7 @@ The daemon may write to few media: a stick belongs to whoever mounted it. The co
 the stick runs, delivers them.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.bundle.receipt import SignedReceipt
@@ -12,6 +13,15 @@ from appliance.errors import InvalidInput
 from appliance.updates.receipts import write_receipt
 
 MOST_KEPT = 100  # the oldest go first
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """paths: what lies on the medium now, relative to it. waiting: what stays; problem: why, '' if nothing does."""
+
+    paths: tuple[str, ...]
+    waiting: tuple[str, ...]
+    problem: str = ""
 
 
 class KeptReceipts:
@@ -32,9 +42,14 @@ class KeptReceipts:
                 (self._directory / name).unlink()
             fsync_directory(self._directory)
 
-    def deliver(self, place: Path) -> list[str]:
-        """Put all of them on a medium that takes them; returns where they are there. What it does not take stays."""
-        delivered = []
+    def waiting(self) -> list[str]:
+        """Name those that no medium took yet, the oldest first. Raises Failed."""
+        with disk_errors("looking at the receipts"):
+            return self._names()
+
+    def deliver(self, place: Path) -> Delivery:
+        """Put all of them on a medium that takes them; what it does not take stays. Raises Failed."""
+        delivered, problem = [], ""
         with disk_errors("delivering receipts"):
             for name in self._names():
                 kept = self._directory / name
@@ -45,10 +60,11 @@ class KeptReceipts:
                     continue
                 written = write_receipt(place, signed)
                 if not written.path:
+                    problem = written.problem or f"{place} is read-only"
                     break
                 delivered.append(written.path)
                 kept.unlink()
-        return delivered
+        return Delivery(tuple(delivered), tuple(self.waiting()), problem)
 
     def _names(self) -> list[str]:
         if not self._directory.is_dir():

@@ -16,6 +16,7 @@ from appliance.bundle.layout import RECEIPTS_DIRECTORY
 from appliance.bundle.moments import moment_text
 from appliance.bundle.receipt import Receipt, ServedVersion, SignedReceipt
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.state_layout import SYSTEM_MEDIA_DIRECTORY
 from appliance.updates.audit_entry import AuditHead
 from appliance.updates.device_store import DeviceStore
 from appliance.updates.outcome import UpdateOutcome
@@ -89,6 +90,7 @@ def _receipts_directory(place: Path) -> Iterator[int]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     medium = os.open(place, flags)
     try:
+        _require_mounted(medium, place)
         with suppress(FileExistsError):
             os.mkdir(RECEIPTS_DIRECTORY, dir_fd=medium)
             _fsync_directory(medium)
@@ -99,6 +101,12 @@ def _receipts_directory(place: Path) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
+
+
+def _require_mounted(medium: int, place: Path) -> None:
+    """Refuse the empty directory that a stick leaves where this box had mounted it: its receipts would be lost."""
+    if place.parent == SYSTEM_MEDIA_DIRECTORY and os.fstat(medium).st_dev == place.parent.stat().st_dev:
+        raise OSError(errno.ENODEV, "the stick was pulled out", str(place))
 
 
 def _write(directory: int, stem: str, data: bytes) -> str:

@@ -22,7 +22,10 @@ COMMANDS = (
     ["engines"],
     *([name] for name in ("provision", "audit", "update", "publish")),
     *(["audit", name] for name in ("verify", "show", "export")),
-    *(["update", name] for name in ("inspect", "apply", "retry", "rollback", "arrived", "status", "inventory")),
+    *(
+        ["update", name]
+        for name in ("inspect", "apply", "retry", "rollback", "arrived", "status", "inventory", "receipts")
+    ),
     *(["publish", name] for name in ("init", "delegate", "show", "cut", "verify", "renew", "thin")),
     *(
         ["publish", *words.split()]

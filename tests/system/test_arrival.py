@@ -1,8 +1,7 @@
 """What arrives at a box, and what ends it: the drop directory, a stick, the timer, the boot check, the records."""
 
 import contextlib
-import os
-import subprocess
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import pytest
 from tests.system.booted_system import BootedSystem
 from tests.system.installed import UNIT, wait_ready
 from tests.system.owner import Owner, seal
+from tests.system.sticks import let_systemd_mount, mounts, plugged, receipts_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
-STICK_BYTES = 32 * 1024 * 1024
 LOOKED_AT = "1711ff854d40494688165748055ef7fb"
 NOT_ACCEPTED = "28e9386500104ce0b89b3fc1c5bcfefe"
+RECEIPTS_STAY = "95e91572f1084c939919fd5a1ee7dd5b"
 UNREADABLE = "6a0b5b8a991445548855fa8392a554e1"
 RECORDED = {78: "e5495844c13a41acbbe5d82941f8322c", 65: "dd01005def8644ae9f63d74eca56ddcf"}
 
@@ -27,39 +27,34 @@ def owner(tmp_path_factory: pytest.TempPathFactory, software_tree: Path) -> Owne
 
 
 @pytest.fixture(scope="module")
+def bundle(owner: Owner) -> Path:
+    """A bundle with a model, for all boxes."""
+    return owner.model("breast-cancer")
+
+
+@pytest.fixture(scope="module")
 def cabinet(system: BootedSystem, package: Path, owner: Owner) -> BootedSystem:
     seal(system, package, owner)
+    let_systemd_mount(system)
     return system
 
 
 @contextlib.contextmanager
-def mounted(system: BootedSystem, content: Path, name: str) -> Iterator[str]:
-    """Make a stick of a folder and mount it where the unit would; without udev systemd mounts no device by itself."""
-    image = system.shared / f"{name}.img"
-    with image.open("wb") as stream:
-        stream.truncate(STICK_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-L", "APPLIANCE", "-d", content, image], check=True, capture_output=True)
-    looped = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True, check=False)
-    if looped.returncode:
-        pytest.skip(f"loop devices are not permitted here: {looped.stderr.strip()}")
-    device = Path(looped.stdout.strip())
-    place, number = f"/run/appliance-media/{name}", device.stat().st_rdev
-    try:
-        system.run(f"mknod -m 600 /dev/{name} b {os.major(number)} {os.minor(number)}; mkdir -p {place}")
-        system.run(f"mount -o ro,noexec,nosuid,nodev /dev/{name} {place}")
-        yield place
+def mounted(system: BootedSystem, content: Path, name: str) -> Iterator[None]:
+    """Make a stick of a folder and mount it where the unit would, as an administrator may."""
+    place = f"/run/appliance-media/{name}"
+    with plugged(system, content, name):
+        system.run(f"mkdir -p {place}; mount -o ro,noexec,nosuid,nodev /dev/{name} {place}")
+        yield
         system.run(f"umount {place}; rmdir {place}")
-    finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def messages(system: BootedSystem, message_id: str) -> str:
     return system.run(f"journalctl --no-pager --quiet -x MESSAGE_ID={message_id}", check=False)
 
 
-def test_what_is_dropped_is_looked_at_once_it_is_ready_and_not_before(cabinet, owner):
-    stick = owner.model("breast-cancer")
-    stick.rename(cabinet.shared / "dropped")
+def test_what_is_dropped_is_looked_at_once_it_is_ready_and_not_before(cabinet, bundle):
+    shutil.copytree(bundle, cabinet.shared / "dropped")
     runs = "systemctl show appliance-drop.service --property=ExecMainStartTimestampMonotonic --value"
     cabinet.run("cp -r /shared/dropped/. /var/lib/appliance-drop/ && chown -R appliance: /var/lib/appliance-drop/*")
     assert cabinet.run(runs).strip() == "0"
@@ -76,8 +71,8 @@ def test_what_is_dropped_is_looked_at_once_it_is_ready_and_not_before(cabinet, o
     cabinet.run("rm -rf /var/lib/appliance-drop/*")
 
 
-def test_a_stick_with_a_bundle_is_looked_at_and_waits_for_a_person(cabinet, owner):
-    with mounted(cabinet, owner.model("breast-cancer"), "sdz1"):
+def test_a_stick_with_a_bundle_is_looked_at_and_waits_for_a_person(cabinet, bundle):
+    with mounted(cabinet, bundle, "sdz1"):
         cabinet.run("systemctl start appliance-update@sdz1.service")
         said = messages(cabinet, LOOKED_AT)
 
@@ -114,6 +109,69 @@ def test_the_unit_may_have_systemd_mount_and_may_not_mount_itself(cabinet):
     assert f"{place} tmpfs ro,nosuid,nodev,noexec" in told
     assert "Bad system call" in told
     assert cabinet.run(f"grep -e {place} -e ' /mnt ' /proc/mounts", check=False) == ""
+
+
+def waiting(system: BootedSystem) -> list[str]:
+    names: list[str] = system.json("appliance update receipts --json")["waiting"]
+    return names
+
+
+def test_a_stick_takes_the_receipts_that_wait_once_it_was_looked_at(cabinet, bundle):
+    before = waiting(cabinet)
+    with plugged(cabinet, bundle, "sdv1"):
+        mounts(cabinet)
+        cabinet.run("systemctl start appliance-update@sdv1.service")
+        told = cabinet.run("journalctl --unit appliance-update@sdv1.service --no-pager")
+        left = cabinet.run("grep sdv1 /proc/mounts; ls -d /run/appliance-media/sdv1", check=False)
+
+    assert mounts(cabinet) == ["ro,noexec,nosuid,nodev", "rw,sync,noexec,nosuid,nodev"]
+    assert "it waits for a person" in told
+    assert waiting(cabinet) == []
+    assert len(receipts_on(cabinet, "sdv1")) == len(before) + 1
+    assert all(name.startswith("A1-") and name.endswith(".json") for name in receipts_on(cabinet, "sdv1"))
+    assert "No such file" in left
+    assert " /run/appliance-media/sdv1 " not in left
+    assert "medium sdv1 was looked at (status 0)" in messages(cabinet, LOOKED_AT)
+
+
+@pytest.mark.parametrize(
+    ("name", "stick", "why"),
+    [
+        ("sdu1", {"write_protected": True}, "is write-protected"),
+        ("sdt1", {"features": "read-only"}, "is read-only"),
+    ],
+)
+def test_a_stick_that_takes_nothing_leaves_the_receipts_on_the_box_and_nothing_fails(
+    cabinet, bundle, name, stick, why
+):
+    with plugged(cabinet, bundle, name, **stick):
+        cabinet.run(f"systemctl start appliance-update@{name}.service")
+        said = messages(cabinet, RECEIPTS_STAY)
+        left = cabinet.run(f"grep {name} /proc/mounts", check=False)
+
+    assert f"receipts stay on the box: medium {name} {why}" in said
+    assert f"medium {name} was looked at (status 0)" in messages(cabinet, LOOKED_AT)
+    assert waiting(cabinet) != []
+    assert receipts_on(cabinet, name) == []
+    assert left == ""
+
+
+def test_where_a_stick_was_pulled_out_receipts_are_not_lost(cabinet, bundle):
+    """The directory is still there for a moment, on a file system that the next start of the machine empties."""
+    shutil.copytree(bundle, cabinet.shared / "pulled")
+    cabinet.run("mount --bind /shared/pulled /mnt && mount -o remount,ro,bind /mnt")
+    cabinet.run("appliance update arrived /mnt; umount /mnt")
+    kept = waiting(cabinet)
+    cabinet.run("mkdir /run/appliance-media/sds1")
+    status = cabinet.status_of("appliance update receipts /run/appliance-media/sds1")
+    said = cabinet.run("appliance update receipts /run/appliance-media/sds1", check=False)
+    left = cabinet.run("ls -A /run/appliance-media/sds1; rmdir /run/appliance-media/sds1")
+
+    assert status == 1
+    assert "the stick was pulled out" in said
+    assert "next: take a stick that can be written to: appliance update receipts MEDIUM" in said
+    assert left == ""
+    assert waiting(cabinet) == kept != []
 
 
 def test_a_stick_that_is_gone_already_is_named(cabinet):

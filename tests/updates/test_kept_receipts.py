@@ -1,6 +1,6 @@
 import json
 
-from appliance.updates.kept_receipts import MOST_KEPT, KeptReceipts
+from appliance.updates.kept_receipts import MOST_KEPT, Delivery, KeptReceipts
 
 
 def kept(box) -> list[str]:
@@ -17,10 +17,10 @@ def test_a_receipt_that_the_stick_does_not_take_is_kept_and_delivered_to_one_tha
     assert kept(box) == ["00000001-t1.json"]
     other = tmp_path / "other"
     other.mkdir()
-    (delivered,) = KeptReceipts(box.layout.receipts).deliver(other)
+    (delivered,) = KeptReceipts(box.layout.receipts).deliver(other).paths
     assert json.loads((other / delivered).read_text())["receipt"]["result"] == "INSTALLED"
     assert kept(box) == []
-    assert KeptReceipts(box.layout.receipts).deliver(other) == []
+    assert KeptReceipts(box.layout.receipts).deliver(other) == Delivery((), ())
 
 
 def test_a_receipt_that_no_stick_takes_stays(publisher, box, tmp_path):
@@ -28,7 +28,10 @@ def test_a_receipt_that_no_stick_takes_stays(publisher, box, tmp_path):
     (stick / "RECEIPTS").write_text("in the way")
     box.apply(stick)
 
-    assert KeptReceipts(box.layout.receipts).deliver(stick) == []
+    done = KeptReceipts(box.layout.receipts).deliver(stick)
+
+    assert (done.paths, done.waiting) == ((), ("00000001-t1.json",))
+    assert "Not a directory" in done.problem
     assert kept(box) == ["00000001-t1.json"]
 
 
@@ -41,5 +44,5 @@ def test_kept_receipts_are_bounded_and_a_damaged_one_is_put_aside(publisher, box
 
     assert len(names) == MOST_KEPT
     (box.layout.receipts / names[0]).write_bytes(b"torn")
-    assert len(KeptReceipts(box.layout.receipts).deliver(tmp_path)) == MOST_KEPT - 1
+    assert len(KeptReceipts(box.layout.receipts).deliver(tmp_path).paths) == MOST_KEPT - 1
     assert [name.rpartition(".")[2] for name in kept(box)] == ["damaged"]
