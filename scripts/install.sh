@@ -1,16 +1,25 @@
 #!/bin/sh
-# Installs the appliance on this machine, without a network: from the directory that this script lies in.
+# Installs the appliance on this machine, without a network.
 #
-#   scripts/install.sh [--dry-run]
+#   install.sh [--dry-run]                                       from the directory that this script lies in
+#   install.sh MEDIUM --root-fingerprint SHA256 [--dry-run]      from a stick with signed software
+#   install.sh MEDIUM --root FILE [--dry-run]                    the same; FILE: the owner's root.json
 #
-# Such a directory is made by `scripts/build-deb --directory OUT` on a workstation, and carried here. Can be repeated; a
-# newer one is tried beside what runs, which comes back if it fails. Debian 12 and 13, Ubuntu 24.04, JetPack 7.
+# A directory is made by `scripts/build-deb --directory OUT` on a workstation; for a stick `scripts/build-installer OUT`
+# makes this script and what checks signatures. A bare box knows nobody: you say by the fingerprint whose software it
+# shall take, and compare `sha256sum install.sh` before you run it. Can be repeated; newer software is tried beside what
+# runs, which comes back if it fails. Debian 12 and 13, Ubuntu 24.04, JetPack 7.
+#
+# --bundle NAME: which bundle, if the stick holds several.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/root
 list=/usr/lib/appliance/installed-files
+bootstrap_sha256='unset'
+owner=/etc/appliance/owner.json
 dry_run=
+medium=
 
 say() { echo "appliance: $*"; }
 
@@ -20,15 +29,54 @@ die() {
     exit "${3:-1}"
 }
 
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
+
+# What checks a stick, copied to a directory of ours first: this script vouches for it, and nothing else is run.
+take_bootstrap() { # DIRECTORY
+    [ -f "$here/bootstrap.pyz" ] || die "$here has no bootstrap.pyz, which checks signatures" \
+        "make both on a workstation: scripts/build-installer OUT"
+    cp "$here/bootstrap.pyz" "$1"
+    echo "$bootstrap_sha256  $1/bootstrap.pyz" | sha256sum --check --status 2> /dev/null \
+        || die "$here/bootstrap.pyz is not the one that this script was made with" "copy both again"
+    /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
+        || die "/usr/bin/python3 is missing, or older than 3.11" "install on Debian 12 or 13, Ubuntu 24.04 or JetPack 7"
+}
+
+# Everything on the stick is checked and laid out in a directory of our own before anything of it is used.
+take_from_medium() { # ARGUMENTS of bootstrap.pyz
+    [ ! -e /var/lib/appliance/device/identity.json ] || die "this box has an owner: it checks what it takes itself" \
+        "appliance update apply $medium"
+    work=$(mktemp -d /var/tmp/appliance-install.XXXXXX)
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    take_bootstrap "$work"
+    status=0
+    /usr/bin/python3 -I "$work/bootstrap.pyz" --out "$work" "$@" || status=$?
+    [ "$status" = 0 ] || { echo "appliance: nothing was changed on this box" >&2; exit "$status"; }
+    root=$work/root
+}
+
 for argument; do
+    shift
     case $argument in
         --dry-run) dry_run=yes ;;
-        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) die "unknown argument '$argument'" "$0 --help" 2 ;;
+        -h | --help) usage; exit 0 ;;
+        --root-fingerprint | --root | --bundle) set -- "$@" "$argument" ;;
+        --root-fingerprint=* | --root=* | --bundle=*) set -- "$@" "$argument" ;;
+        -*) die "unknown argument '$argument'" "$0 --help" 2 ;;
+        *) set -- "$@" "$argument" ;;
     esac
 done
+if [ $# != 0 ]; then
+    medium=$1
+    case $medium in -*) die "a stick has to be named first" "$0 MEDIUM --root-fingerprint SHA256" 2 ;; esac
+    [ -d "$medium" ] || die "'$medium' is no directory where a stick is mounted" "$0 --help" 2
+    take_from_medium "$@"
+fi
 
-[ -f "$root/usr/lib/appliance/select.pyz" ] || die "$here holds no installation" "make one on a workstation: scripts/build-deb --directory OUT"
+[ -f "$root/usr/lib/appliance/select.pyz" ] || die "$here holds no installation, and no stick was named" \
+    "name it: $0 MEDIUM --root-fingerprint SHA256; or make a directory: scripts/build-deb --directory OUT"
 (cd "$root/usr/lib/appliance/rescue" && sha256sum --check --quiet FILES.sha256) \
     || die "the copy in $here is damaged" "copy it again"
 
@@ -38,7 +86,7 @@ if [ -n "$dry_run" ]; then
     sh "$root/usr/lib/appliance/host-setup" plan
     exit 0
 fi
-[ "$(id -u)" = 0 ] || die "only root can install" "sudo sh $0"
+[ "$(id -u)" = 0 ] || die "only root can install" "sudo sh $0 $*"
 if command -v dpkg-query > /dev/null && dpkg-query --show appliance > /dev/null 2>&1; then
     die "the appliance is installed as a package on this machine" "apt install ./appliance_VERSION.deb"
 fi
@@ -59,3 +107,7 @@ done
 (cd "$root" && find . -type f ! -path './usr/lib/appliance/rescue/*' ! -path './etc/*') | sed 's/^\.//' > "$list"
 sync
 /usr/lib/appliance/host-setup configure
+if [ -n "$medium" ]; then
+    say "the owner's root of trust is $owner; next, give this box its owner and its name:"
+    say "systemctl stop appliance && appliance provision --root $owner --serial SERIAL --hardware NAME --site SITE"
+fi

@@ -46,7 +46,7 @@ def init(
 
     with opened_station(station, None, passphrase_file, new=True) as opened:
         safes = hold_ceremony(opened, Policy(allow_expired_days=allow_expired_days))
-        root = opened.root_file
+        root, fingerprint = opened.root_file, opened.root_fingerprint()
     if as_json:
         print_json(
             [
@@ -60,6 +60,7 @@ def init(
         ]
         print_table(("ROLE", "MUST SIGN", "BELONGS TO", f"FILES IN {station}/keys"), rows)
     say(f"give {root} to every box: appliance provision --root {root.name} ...")
+    say(f"and on paper, for whoever sets boxes up: the root's SHA-256 is {fingerprint}")
     say("copy the station's directory to a second place now, then move the key files into their safes")
     say("next: appliance publish delegate --publisher NAME")
 
@@ -109,13 +110,14 @@ def show(station: StationOption = DEFAULT_STATION, *, as_json: JsonOption = Fals
             if opened.store.versions(role)
         }
         items = all_items(opened)
+        fingerprint = opened.root_fingerprint()
     if as_json:
         roles = {
             role: {"keys": key_ids, "threshold": threshold, "expires": expiries.get(role, "")}
             for role, (key_ids, threshold) in keys.items()
         }
         signed = {path: {"role": role, "sha256": sha256} for path, (role, sha256) in items.items()}
-        print_json({"roles": roles, "items": signed})
+        print_json({"root_sha256": fingerprint, "roles": roles, "items": signed})
         return
     rows = [
         (
@@ -127,6 +129,8 @@ def show(station: StationOption = DEFAULT_STATION, *, as_json: JsonOption = Fals
         for role, (key_ids, threshold) in keys.items()
     ]
     print_table(("ROLE", "MUST SIGN", "EXPIRES", "KEYS"), rows)
+    print_text("")
+    print_facts([("root", f"SHA-256 {fingerprint}")])
     print_text("")
     print_table(("ITEM", "SIGNED BY"), [(path, role) for path, (role, _) in items.items()])
 

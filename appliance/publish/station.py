@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from appliance.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, make_directory
+from appliance.durable import copy_hashed, disk_errors, exclusive_lock, fsync_directory, hash_file, make_directory
 from appliance.errors import InvalidInput, NotFound
 from appliance.publish.key_ring import KDF_ROUNDS, KeyRing, Passphrase, Secrets
 from appliance.publish.metadata_store import MetadataStore
@@ -80,6 +80,10 @@ class Station:
         newest = self.store.path("root", self.store.versions("root")[-1]).read_bytes()
         if not self.root_file.exists() or self.root_file.read_bytes() != newest:
             _write(self.root_file, newest)
+
+    def root_fingerprint(self) -> str:
+        """Return the SHA-256 of `root.json` in hex: what a person compares on a box. '' before the ceremony."""
+        return hash_file(self.root_file) if self.root_file.exists() else ""
 
     def take_number(self, above: int) -> int:
         """Give away the next ticket number, above one that is known to be used.

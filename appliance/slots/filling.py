@@ -57,11 +57,7 @@ def lay_archive(
     """Unpack an archive in a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
 
     def bring(target: Path) -> None:
-        _make_directory(target)
-        try:
-            _unpack(archive, target, expected.unpacked_bytes)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise InvalidInput(f"the software's archive cannot be unpacked: {error}") from error
+        unpack(archive, target, expected.unpacked_bytes)
 
     return _lay(store, name, expected.tree, bring, count)
 
@@ -79,6 +75,17 @@ def note(store: SlotStore, name: SlotName, slot: Slot) -> Slot:
     """Write down what lies in a slot now; what failed there before is history."""
     store.change(lambda record: record.with_slot(name, slot, fallback=None))
     return slot
+
+
+def unpack(archive: BinaryIO, target: Path, most_bytes: int) -> None:
+    """Unpack an archive into a new directory. Raises InvalidInput for what is not an archive of plain files, or more
+    than `most_bytes`.
+    """
+    _make_directory(target)
+    try:
+        _unpack_members(archive, target, most_bytes)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise InvalidInput(f"the software's archive cannot be unpacked: {error}") from error
 
 
 def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: CountFile) -> Slot:
@@ -107,7 +114,7 @@ def _whole(tree: Path, expected: str, count: CountFile) -> Software:
     return read_software(tree)
 
 
-def _unpack(archive: BinaryIO, target: Path, most_bytes: int) -> None:
+def _unpack_members(archive: BinaryIO, target: Path, most_bytes: int) -> None:
     """Unpack files and nothing else; where they may lie is the list's to say, which is checked after."""
     done_bytes = 0
     with tarfile.open(fileobj=archive, mode="r:") as members:

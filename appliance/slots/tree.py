@@ -18,6 +18,7 @@ from appliance.errors import InvalidInput
 FILE_LIST = "FILES.sha256"
 DESCRIPTION = "software.json"
 SITE = "site"
+INSTALLATION = f"{SITE}/appliance-installation"  # what a bare box needs around its slots, as it lies below /
 _SCHEMA = 1
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")

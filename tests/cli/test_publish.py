@@ -1,5 +1,6 @@
 """What an owner types at the signing station, beyond what the whole story (tests/updates/story.py) types."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.terminal import Result, appliance
+from tests.slots.trees import make_tree
 from tests.updates.boxes import PASSPHRASE, Publisher, write_model
 
 Type = Callable[..., Result]
@@ -48,6 +50,25 @@ def test_settings_and_models_are_signed_and_shown(owner: Publisher, station: Typ
     ]
     assert set(shown(station)["items"]) == {"config/hall-1/main.toml", "models/factory/keeps/1.json"}
     assert "MUST SIGN" in station("show", key=False).out
+
+
+def test_the_fingerprint_of_the_root_is_shown_as_a_box_will_show_it(owner: Publisher, station: Type) -> None:
+    fingerprint = hashlib.sha256(owner.root).hexdigest()
+
+    assert shown(station)["root_sha256"] == fingerprint
+    assert fingerprint in station("show", key=False).out.replace("\n", "")
+
+
+def test_an_older_release_is_signed_only_with_force(station: Type, tmp_path: Path) -> None:
+    for version in ("0.2.0", "0.1.0"):
+        make_tree(tmp_path / version, version)
+    station("software", "add", tmp_path / "0.2.0")
+    refused = station("software", "add", tmp_path / "0.1.0", code=1)
+    forced = station("software", "add", tmp_path / "0.1.0", "--force", "--json")
+
+    assert "0.1.0 is older than 0.2.0" in refused.story
+    assert "--force" in refused.story
+    assert forced.json == ["software/appliance/0.1.0-py3.11-x86_64.json"]
 
 
 def test_settings_that_no_box_would_take_are_refused(station: Type, tmp_path: Path) -> None:
