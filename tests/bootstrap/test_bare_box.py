@@ -6,10 +6,6 @@ The program runs as on a box: one file, this system's own Python, nothing else t
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,58 +16,13 @@ from appliance.bootstrap.taking import OWNER_ROOT, RESCUE
 from appliance.bundle.layout import BUNDLE_DIRECTORY
 from appliance.publish.key_changes import role_keys, rotate_key
 from appliance.slots.tree import check_tree, tree_digest
-from tests.updates.boxes import Publisher
+from tests.bootstrap.conftest import build_installer
+from tests.bootstrap.taken import assert_refused
 from tests.updates.forging import change, metadata_of, newest, signers_of, vouch_again
 
 ROOT = Path(__file__).resolve().parents[2]
 # Signed by nobody, or of no use to a bare box: no byte of them reaches it.
 UNREAD = ("hint.json", "oci/index.json", "oci/oci-layout", "models-factory.json", "config-", "policy.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    status: int
-    said: str
-    out: Path
-
-    @property
-    def root(self) -> Path:
-        return self.out / "root"
-
-
-def build_installer(out: Path) -> str:
-    command = [sys.executable, ROOT / "scripts" / "build-installer", out]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("installer") / "installer"
-    build_installer(out)
-    return out / "bootstrap.pyz"
-
-
-@pytest.fixture
-def take(program: Path, publisher: Publisher, tmp_path: Path) -> Callable[..., Taken]:
-    """Run the program as a technician's script does."""
-
-    def run(stick: Path, *trust: str | Path) -> Taken:
-        out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
-        out.mkdir()
-        named = trust or ("--root-fingerprint", hashlib.sha256(publisher.root).hexdigest())
-        # -S: without the packages of this environment.
-        command = [sys.executable, "-I", "-S", program, stick, *named, "--out", out]
-        done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
-        return Taken(done.returncode, done.stderr, out)
-
-    return run
-
-
-def assert_refused(taken: Taken, status: int, said: str) -> None:
-    assert (taken.status, said in taken.said) == (status, True), taken.said
-    assert "\nnext: " in f"\n{taken.said}"
-    assert "Traceback" not in taken.said
-    assert not (taken.root / OWNER_ROOT).exists()
 
 
 def test_the_installer_is_built_twice_with_the_same_bytes_and_says_what_to_compare(program, tmp_path):
@@ -190,17 +141,6 @@ def test_one_key_that_signs_twice_is_one_key(releases, publisher, take):
     vouch_again(publisher, stick, "software")
 
     assert_refused(take(stick), 20, "a key signs twice")
-
-
-def test_a_stranger_who_makes_himself_root_is_refused(releases, publisher, take, tmp_path):
-    stick = releases.stick("good")
-    stranger = Publisher(tmp_path / "stranger")
-    stranger.hold_ceremony()
-    evil = json.loads(stranger.root)
-    evil["signed"]["version"] = 2
-    (metadata_of(stick) / "2.root.json").write_text(json.dumps(evil))
-
-    assert_refused(take(stick), 20, "'root' version 2")
 
 
 def test_the_newest_root_counts_whichever_root_the_person_knows(releases, publisher, take):
