@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the appliance on this machine, without a network.
 #
-#   install.sh [--dry-run]                                       from the directory that this script lies in
-#   install.sh MEDIUM --root-fingerprint SHA256 [--dry-run]      from a stick with signed software
-#   install.sh MEDIUM --root FILE [--dry-run]                    the same; FILE: the owner's root.json
+#   scripts/install.sh [--dry-run]                                     from the directory that this script lies in
+#   scripts/install.sh MEDIUM --root-fingerprint SHA256 [--dry-run]    from a stick with signed software
+#   scripts/install.sh MEDIUM --root FILE [--dry-run]                  the same; FILE: the owner's root.json
 #
 # A directory is made by `scripts/build-deb --directory OUT` on a workstation; for a stick `scripts/build-installer OUT`
 # makes this script and what checks signatures. A bare box knows nobody: you say by the fingerprint whose software it
@@ -29,7 +29,7 @@ die() {
     exit "${3:-1}"
 }
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
 # What checks a stick, copied to a directory of ours first: this script vouches for it, and nothing else is run.
 take_bootstrap() { # DIRECTORY
@@ -70,7 +70,10 @@ for argument; do
 done
 if [ $# != 0 ]; then
     medium=$1
-    case $medium in -*) die "a stick has to be named first" "$0 MEDIUM --root-fingerprint SHA256" 2 ;; esac
+    case $medium in
+        -*) die "a stick has to be named first" "$0 MEDIUM --root-fingerprint SHA256" 2 ;;
+        *) ;;
+    esac
     [ -d "$medium" ] || die "'$medium' is no directory where a stick is mounted" "$0 --help" 2
     take_from_medium "$@"
 fi
