@@ -86,7 +86,8 @@ def main() -> None:
         _explain(error)
         sys.exit(exit_code(error))
     finally:
-        give_to_service()
+        for problem in give_to_service():  # told, and no more: how the command ended is what counts
+            say(f"warning: {problem} (see: appliance doctor)")
 
 
 def _explain(error: ApplianceError) -> None:
