@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,10 +39,28 @@ def logs(
             hint="an appliance that was started by hand writes to its terminal; "
             "keep it with: appliance serve 2> FILE",
         )
-    if not any(os.access(place, os.R_OK) for place in _JOURNALS if place.is_dir()):
+    if not may_read_journal(_JOURNALS):
         raise Failed("the journal cannot be read by this user", hint="sudo appliance logs")
     command = journalctl(lines, since, level, follow=follow, boot=boot, explain=explain, as_json=as_json)
     os.execv(program, [program, *command])  # noqa: S606  (no shell; the arguments are checked above)
+
+
+def may_read_journal(places: Iterable[Path]) -> bool:
+    """Whether this user may read what the system's units wrote; True where nothing has been written yet.
+
+    The directories tell nothing: all users may list them, the files are for root and the group systemd-journal.
+    """
+    hidden = False
+    for place in places:
+        files = list(place.glob("*/system*.journal"))
+        if any(_readable(file) for file in files):
+            return True
+        hidden = hidden or bool(files) or (place.is_dir() and not _readable(place))
+    return not hidden
+
+
+def _readable(path: Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=True)
 
 
 def journalctl(

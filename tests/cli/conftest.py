@@ -1,5 +1,6 @@
 """State directories with short paths, and one daemon that all tests which only ask may share."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,32 @@ input = [{ name = "a", data_type = "TYPE_INT32", dims = [2] }, { name = "b", dat
 output = [{ name = "sum", data_type = "TYPE_INT32", dims = [2] },
           { name = "difference", data_type = "TYPE_INT32", dims = [2] }]
 """
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that every user may look into; pytest's own are for one user only."""
+    with short_directory() as place:
+        place.chmod(0o755)
+        yield place
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """For root: what happens in the block is done as a user without any rights."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from appliance.cli.logs import journalctl
+from appliance.cli.logs import journalctl, may_read_journal
+from tests.cli.conftest import ordinary_user
 from tests.cli.terminal import appliance
 
 
@@ -33,3 +35,22 @@ def test_a_machine_without_a_journal_is_told(tmp_path):
 
     assert result.code == 1
     assert "no systemd journal" in result.err
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_journal_that_is_listed_and_not_readable_is_not_readable(public_directory):
+    with ordinary_user():
+        assert may_read_journal([public_directory / "journal"]), "nothing has been written yet"
+    file = public_directory / "journal" / "0123456789abcdef" / "system.journal"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"LPKSHHRH")
+    file.chmod(0o640)
+
+    assert may_read_journal([public_directory / "journal"])
+    with ordinary_user():
+        assert os.access(public_directory / "journal", os.R_OK, effective_ids=True)
+        assert not may_read_journal([public_directory / "journal"])
+    file.chmod(0o644)
+    with ordinary_user():
+        assert may_read_journal([public_directory / "journal"])
