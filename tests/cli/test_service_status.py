@@ -4,7 +4,6 @@ import socket
 import sqlite3
 import subprocess
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -64,12 +63,3 @@ def test_a_disk_that_is_read_only(small_disk):
 
     assert result.code == 73
     assert "Read-only file system" in result.err
-
-
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU's driver")
-def test_a_gpu_whose_driver_is_not_ready():
-    result = appliance("wait-gpu", "--timeout", "0")
-
-    assert result.code == 75
-    assert "/dev/nvidiactl" in result.err
-    assert "nvidia-modprobe" in result.err
