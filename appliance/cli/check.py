@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+AS_ROOT: Final = "sudo appliance doctor"
 
 
 class Result(Enum):

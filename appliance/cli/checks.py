@@ -4,46 +4,46 @@ Each check finds facts and never raises what it can name; none changes anything 
 """
 
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import appliance
 from appliance import RELEASED
 from appliance.backends.probe_judgement import REINSTALL
 from appliance.cli.backend_checks import checks_of_backends
-from appliance.cli.check import Check, Result
+from appliance.cli.check import AS_ROOT, Check, Result
 from appliance.cli.client import connect_admin
 from appliance.cli.crash_checks import checks_of_crashes
-from appliance.cli.exit_codes import DaemonUnreachable, WrongUsage
+from appliance.cli.exit_codes import DaemonUnreachable
 from appliance.cli.installed_packages import installed_version, is_within, requirements
 from appliance.cli.listen_checks import check_listening
-from appliance.cli.options import read_settings
-from appliance.cli.output import format_size
 from appliance.cli.reference_trial import reference_computes
-from appliance.cli.service_checks import checks_of_service
+from appliance.cli.service_checks import checks_of_service, installed_unit, service_user
+from appliance.cli.settings_check import check_settings
+from appliance.cli.state_checks import check_registry, check_state_directory
 from appliance.cli.update_checks import checks_of_updates
 from appliance.errors import ApplianceError
 from appliance.process_environment import remove_outbound_variables
-from appliance.registry.model_registry import ModelRegistry
+from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-_LITTLE_SPACE_BYTES = 1024**3
-_NO_SPACE_BYTES = 64 * 1024**2
-_LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
 _DAY_S = 86400
 _FAR_AHEAD_S = 20 * 365 * _DAY_S  # this software will hardly run longer; it serves all the same
+_SET_CLOCK = "set it: timedatectl set-time 'YYYY-MM-DD HH:MM:SS'"
 
 
 def run_checks(config: Path | None, state: Path | None) -> list[Check]:
     """Examine everything."""
     outbound = _check_outbound_variables()  # takes them out: what follows must not use them
-    settings_check, settings = _check_settings(config, state)
+    unit = installed_unit()
+    settings_check, settings = check_settings(config, state, service_user(unit))
+    daemon = _check_daemon(settings)
     return [
         _check_python(),
         _check_packages(),
@@ -51,14 +51,14 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         *checks_of_backends(),
         _check_reference(),
         settings_check,
-        _check_state_directory(settings),
-        _check_registry(settings),
+        check_state_directory(settings),
+        check_registry(settings),
         *checks_of_crashes(settings),
         *checks_of_updates(settings),
-        *checks_of_service(settings.layout),
-        daemon := _check_daemon(settings),
-        check_listening(settings.server.listen, daemon_runs=daemon.result is Result.OK),
-        _check_clock(),
+        *checks_of_service(settings.layout, lambda: unit),
+        daemon.check,
+        _check_addresses(settings, daemon, as_root=os.geteuid() == 0 and service_user(unit) in ("", "root")),
+        check_clock(),
         outbound,
     ]
 
@@ -111,59 +111,35 @@ def _check_reference() -> Check:
     return Check("reference", Result.OK, "the reference backend computes")
 
 
-def _check_settings(config: Path | None, state: Path | None) -> tuple[Check, Settings]:
+class _Answers(Enum):
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"  # this user may not ask
+
+
+@dataclass(frozen=True, slots=True)
+class _Daemon:
+    check: Check
+    answers: _Answers
+
+
+def _check_daemon(settings: Settings) -> _Daemon:
+    socket = settings.layout.admin_socket
     try:
-        settings = read_settings(config, state)
-    except WrongUsage as error:
-        remedy = error.hint or "correct the file; until then the daemon does not start"
-        return Check("settings", Result.ERROR, error.message, remedy), Settings(state_directory=state)
-    return Check("settings", Result.OK, f"valid; state in {settings.layout.root}"), settings
-
-
-def _check_state_directory(settings: Settings) -> Check:
-    layout = settings.layout
-    existing = next(path for path in (layout.root, *layout.root.parents) if path.is_dir())
-    path_bytes = len(os.fsencode(layout.admin_socket))
-    if path_bytes > _LONGEST_SOCKET_PATH_BYTES:
-        finding = f"the path of the socket {layout.admin_socket} has {path_bytes} bytes, at most 107 work"
-        return Check("state", Result.ERROR, finding, "set runtime_directory to a shorter path in appliance.toml")
-    if layout.root.exists() and existing != layout.root:
-        return Check("state", Result.ERROR, f"{layout.root} is not a directory", "name another: --state DIR")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            free_bytes = shutil.disk_usage(existing).free
-    except OSError as error:
-        finding = f"{existing} cannot be written: {error.strerror}"
-        return Check(
-            "state", Result.ERROR, finding, f"look at its owner: ls -ld {existing}; name another: --state DIR"
-        )
-    finding = f"{layout.root}{'' if existing == layout.root else ' (not made yet)'}, {format_size(free_bytes)} free"
-    if free_bytes < _LITTLE_SPACE_BYTES:
-        result = Result.ERROR if free_bytes < _NO_SPACE_BYTES else Result.WARNING
-        return Check("state", result, finding, "make room: appliance models gc")
-    return Check("state", Result.OK, finding)
-
-
-def _check_registry(settings: Settings) -> Check:
-    if not settings.layout.database.exists():
-        return Check("registry", Result.OK, "none yet: appliance models add DIR makes one")
-    try:
-        with ModelRegistry.open(settings.layout) as registry:
-            models = registry.models()
-    except ApplianceError as error:
-        return Check("registry", Result.ERROR, error.message, error.hint)
-    active = sum(1 for model in models if model.aliases)
-    return Check("registry", Result.OK, f"{len(models)} models, {active} of them active")
-
-
-def _check_daemon(settings: Settings) -> Check:
-    try:
+        if socket.exists() and not os.access(socket, os.W_OK, effective_ids=True):
+            check = Check("daemon", Result.WARNING, f"{socket} is not for this user", AS_ROOT)
+            return _Daemon(check, _Answers.UNKNOWN)
         with connect_admin(settings.layout) as daemon:
             answer = daemon.status()
     except DaemonUnreachable as error:
-        return Check("daemon", Result.WARNING, error.message, error.hint)
+        return _Daemon(Check("daemon", Result.WARNING, error.message, error.hint), _Answers.NO)
     except ApplianceError as error:
-        return Check("daemon", Result.ERROR, error.message, error.hint or "restart the daemon")
+        check = Check("daemon", Result.ERROR, error.message, error.hint or "restart the daemon")
+        return _Daemon(check, _Answers.YES)
+    return _Daemon(_judge_daemon(answer), _Answers.YES)
+
+
+def _judge_daemon(answer: pb.StatusResponse) -> Check:
     failed = [
         f"{model.name} {model.version}".strip() for model in answer.models if _failed(model.state, model.reason)
     ]
@@ -173,16 +149,25 @@ def _check_daemon(settings: Settings) -> Check:
     return Check("daemon", Result.OK, f"{answer.state}, process {answer.pid}")
 
 
+def _check_addresses(settings: Settings, daemon: _Daemon, *, as_root: bool) -> Check:
+    if daemon.answers is _Answers.UNKNOWN:
+        return Check("addresses", Result.WARNING, "this user cannot tell whether the daemon has them", AS_ROOT)
+    return check_listening(settings.server.listen, daemon_runs=daemon.answers is _Answers.YES, as_root=as_root)
+
+
 def _failed(state: str, reason: str) -> bool:
     return state == "UNAVAILABLE" and reason not in ("", "unloaded")
 
 
-def _check_clock(now: Callable[[], float] = time.time) -> Check:
-    installed = Path(appliance.__file__).stat().st_mtime
+def check_clock(now: Callable[[], float] = time.time) -> Check:
+    """Judge the clock by when this software was released: what it wrote itself carries a wrong clock's times."""
     shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now()))
-    if not installed - _DAY_S < now() < RELEASED.timestamp() + _FAR_AHEAD_S:
-        finding = f"{shown} cannot be right: this software is newer" if now() < installed else f"{shown} is far off"
-        return Check("clock", Result.WARNING, finding, "set it: timedatectl set-time 'YYYY-MM-DD HH:MM:SS'")
+    if now() < RELEASED.timestamp() - _DAY_S:
+        finding = f"{shown} cannot be right: this software is of {RELEASED:%Y-%m-%d}"
+        return Check("clock", Result.WARNING, finding, _SET_CLOCK)
+    if now() > RELEASED.timestamp() + _FAR_AHEAD_S:
+        finding = f"{shown} is far off: this software is of {RELEASED:%Y-%m-%d}"
+        return Check("clock", Result.WARNING, finding, _SET_CLOCK)
     return Check("clock", Result.OK, shown)
 
 

@@ -1,4 +1,4 @@
-"""What `appliance doctor` says of an installed box: its service, its software slots, its files, its GPU's nodes.
+"""What `appliance doctor` says of an installed box: its service, credentials, software slots, owner and GPU's nodes.
 
 Everything is found without the daemon. Roots and commands come in, so that a test can show every fault.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from appliance.cli.check import Check, Result
-from appliance.cli.root_files import foreign
 from appliance.cli.service_status import ServiceStatus
+from appliance.cli.state_checks import check_owner, hidden
+from appliance.cli.unit_credentials import missing_credentials, unit_credentials, words_of
 from appliance.errors import ApplianceError
 from appliance.hardware.gpu_nodes import missing_nodes
 from appliance.slots.record import SlotRecord
@@ -21,7 +22,10 @@ from appliance.state_layout import StateLayout
 
 UNIT = "appliance.service"
 _BOOTED = Path("/run/systemd/system")
-_ASKED = ("LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
+_ASKED = (
+    *("LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts"),
+    *("User", "FragmentPath", "DropInPaths"),
+)
 _AGAIN = f"systemctl restart {UNIT}"
 _MEANINGS = MappingProxyType(
     {
@@ -29,6 +33,14 @@ _MEANINGS = MappingProxyType(
         ServiceStatus.CANNOT_WRITE: (
             "the state directory cannot be written",
             "see the lines 'state' and 'owner', then: ",
+        ),
+        ServiceStatus.CREDENTIALS: (
+            "systemd could not give it its credentials",
+            "see the line 'credentials', and appliance logs; then: ",
+        ),
+        ServiceStatus.USAGE: (
+            "its command line is not valid",
+            "see which: systemctl cat appliance.service; then: ",
         ),
         ServiceStatus.STATE_UNUSABLE: ("its state cannot be understood", "see the line 'registry', then: "),
         ServiceStatus.START_AGAIN: ("something that it needs is taken or missing", "see: appliance logs; or: "),
@@ -40,12 +52,25 @@ Ask = Callable[[], Mapping[str, str] | None]  # properties of the unit; None wit
 
 def checks_of_service(layout: StateLayout, ask: Ask | None = None, root: Path = Path("/")) -> list[Check]:
     """Examine what an installation brought; no line for what this machine does not have."""
+    unit = installed_unit(ask)
     return [
-        *_check_unit((ask or ask_systemd)()),
-        *_check_slots(SlotStore(layout.slots, layout.software)),
-        *_check_owner(layout),
+        *_check_unit(unit),
+        *_check_credentials(unit),
+        *_check_slots(layout),
+        *check_owner(layout, service_user(unit)),
         *_check_gpu_nodes(root),
     ]
+
+
+def installed_unit(ask: Ask | None = None) -> Mapping[str, str] | None:
+    """Return the unit's properties; None without systemd, or where it does not know the unit."""
+    found = (ask or ask_systemd)()
+    return None if found is None or found.get("LoadState", "not-found") == "not-found" else found
+
+
+def service_user(unit: Mapping[str, str] | None) -> str:
+    """As whom the service runs; '' where no unit says so."""
+    return "" if unit is None else unit.get("User", "") or "root"
 
 
 def ask_systemd() -> Mapping[str, str] | None:
@@ -61,19 +86,49 @@ def ask_systemd() -> Mapping[str, str] | None:
 
 
 def _check_unit(found: Mapping[str, str] | None) -> list[Check]:
-    if found is None or found.get("LoadState", "not-found") == "not-found":
+    if found is None:
         return []
-    match found.get("ActiveState", ""), found.get("SubState", ""):
-        case "failed", _:
+    match found.get("ActiveState", ""):
+        case "failed":
             return [_failed(found.get("ExecMainStatus", ""))]
-        case "activating", "auto-restart":
-            ended = f"{found.get('Result')}, status {found.get('ExecMainStatus')}"
-            finding = f"it does not come up ({ended}) and is started again and again"
-            return [Check("service", Result.ERROR, finding, "see why: appliance logs --level warning")]
-        case "inactive", _:
+        case "inactive":
             return [Check("service", Result.WARNING, "it was stopped", f"systemctl start {UNIT}")]
-        case state, _:
+        case "activating" | "deactivating" as state if _loops(state, found):
+            finding = f"it does not come up ({_ended(found)}) and is started again and again"
+            return [Check("service", Result.ERROR, finding, "see why: appliance logs --level warning")]
+        case state:
             return [_running(state, found)]
+
+
+def _loops(state: str, found: Mapping[str, str]) -> bool:
+    """Whether systemd starts it over and over, at whatever moment of that it was asked."""
+    if found.get("SubState") == "auto-restart" or (state == "deactivating" and found.get("Result") != "success"):
+        return True
+    return state == "activating" and _restarts(found) > 1
+
+
+def _restarts(found: Mapping[str, str]) -> int:
+    count = found.get("NRestarts", "")
+    return int(count) if count.isdecimal() else 0
+
+
+def _ended(found: Mapping[str, str]) -> str:
+    """How the last start ended, as far as systemd still knows."""
+    result, status = found.get("Result", "success"), found.get("ExecMainStatus", "")
+    if result == "success":
+        return f"{_restarts(found)} restarts so far"
+    if result == "exit-code" and status == "0":
+        return "what its unit runs before it failed"
+    return f"{result}, status {status}"
+
+
+def _check_credentials(unit: Mapping[str, str] | None) -> list[Check]:
+    """No line for a unit that names none."""
+    if unit is None or not (named := unit_credentials(unit)):
+        return []
+    if missing := missing_credentials(unit):
+        return [Check("credentials", Result.ERROR, *words_of(missing[0]))]
+    return [Check("credentials", Result.OK, ", ".join(each.name for each in named))]
 
 
 def _failed(status: str) -> Check:
@@ -88,12 +143,16 @@ def _running(state: str, found: Mapping[str, str]) -> Check:
     if found.get("UnitFileState") not in ("enabled", "static", ""):
         finding = f"it is {state}, but does not start with the machine"
         return Check("service", Result.WARNING, finding, f"systemctl enable {UNIT}")
-    if (restarts := found.get("NRestarts", "0")) != "0":
+    if restarts := _restarts(found):
         return Check("service", Result.WARNING, f"{state}, after {restarts} restarts by itself", "appliance logs")
     return Check("service", Result.OK, f"{state}, starts with the machine")
 
 
-def _check_slots(store: SlotStore) -> list[Check]:
+def _check_slots(layout: StateLayout) -> list[Check]:
+    store = SlotStore(layout.slots, layout.software)
+    for directory in (layout.root, store.directory):
+        if (check := hidden("slots", directory)) is not None:
+            return [check]
     if not store.directory.is_dir():
         return []
     try:
@@ -123,21 +182,6 @@ def _state_of_slots(record: SlotRecord) -> Check:
         finding = f"{running}; {fallback.version} in slot {fallback.slot} failed: {fallback.reason}"
         return Check("slots", Result.WARNING, finding, "report the reason to whoever made the stick")
     return Check("slots", Result.OK, f"{running}, whole")
-
-
-def _check_owner(layout: StateLayout) -> list[Check]:
-    """Files of root in the state of a service that is not root."""
-    try:
-        owner = layout.root.stat().st_uid
-    except OSError:
-        return []
-    if owner == 0:
-        return []
-    wrong = list(foreign(layout.root, owner))
-    if wrong:
-        finding = f"{len(wrong)} files belong to somebody else than the service, such as {wrong[0]}"
-        return [Check("owner", Result.ERROR, finding, f"chown -R --reference={layout.root} {layout.root}")]
-    return [Check("owner", Result.OK, "all of the state belongs to the service")]
 
 
 def _check_gpu_nodes(root: Path) -> list[Check]:

@@ -13,10 +13,12 @@ class ServiceStatus(IntEnum):
     """Promised to units: never renumber."""
 
     FAILED = 1
+    USAGE = 2  # the command line that the unit gives it
     STATE_UNUSABLE = 65  # EX_DATAERR: the registry is damaged, or newer software wrote it
     CANNOT_WRITE = 73  # EX_CANTCREAT: the state directory is read-only, full, or somebody else's
     START_AGAIN = START_AGAIN  # EX_TEMPFAIL: the address is taken, the GPU is lost, other software is due
     SETTINGS = 78  # EX_CONFIG
+    CREDENTIALS = 243  # systemd's own, before this software runs: see systemd.exec(5)
 
 
 class ServiceEnded(ApplianceError):

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable
 
 from appliance import __version__
+from appliance.cli.service_checks import installed_unit
+from appliance.cli.unit_credentials import missing_credentials, words_of
 from appliance.daemon.box_watch import box_state
 from appliance.daemon.update_room import has_gpu
 from appliance.errors import ApplianceError
@@ -31,7 +33,7 @@ def status_from_disk(settings: Settings) -> pb.StatusResponse:
         response.model_source.registry_path = str(settings.layout.root)
     else:
         response.model_source.directory_path = str(settings.models_directory)
-    for part in (_add_box, _add_models, _add_crashes, _add_device):
+    for part in (_add_unit, _add_box, _add_models, _add_crashes, _add_device):
         _attempt(part, settings, response)
     return response
 
@@ -59,6 +61,12 @@ def _add_box(settings: Settings, response: pb.StatusResponse) -> None:
     add_box(response, box_state(settings.layout, watched, SoftwareSlots.of(settings.layout)))
     if response.HasField("slots"):
         response.slots.running = ""  # this command is no daemon
+
+
+def _add_unit(_: Settings, response: pb.StatusResponse) -> None:
+    for missing in missing_credentials(installed_unit()):
+        finding, remedy = words_of(missing)
+        response.problems.append(f"{finding} ({remedy})")
 
 
 def _add_models(settings: Settings, response: pb.StatusResponse) -> None:

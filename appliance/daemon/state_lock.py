@@ -1,5 +1,6 @@
 """One daemon per state directory, and a state that is whole before it is used."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -43,6 +44,7 @@ def state_lock(layout: StateLayout) -> Iterator[None]:
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
         layout.runtime.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _require_writable(layout)
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotWrite(
@@ -63,6 +65,16 @@ def state_lock(layout: StateLayout) -> Iterator[None]:
         ) from error
     finally:
         os.close(descriptor)
+
+
+def _require_writable(layout: StateLayout) -> None:
+    """Refuse a disk that has become read-only: no load could be written down, so that nothing would be served."""
+    if os.statvfs(layout.root).f_flag & os.ST_RDONLY:
+        raise CannotWrite(
+            f"cannot use state directory {layout.root}: {os.strerror(errno.EROFS)}",
+            hint="see why: journalctl -k | grep -i -e 'i/o error' -e remount; "
+            f"then: mount -o remount,rw {layout.root}, and start again",
+        )
 
 
 def _check_socket_path(layout: StateLayout) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 START_AGAIN = 75  # exit status: trying again can help, and it says nothing against the software
-_NOT_OF_THE_SOFTWARE = frozenset({START_AGAIN, 2, 65, 73, 78})  # settings and state, as the daemon says itself
+# Settings and state, as the daemon says itself; credentials that systemd could not give it.
+_NOT_OF_THE_SOFTWARE = frozenset({START_AGAIN, 2, 65, 73, 78, 243})
 _RESULTS = MappingProxyType(
     {
         "watchdog": "it gave no sign of life",

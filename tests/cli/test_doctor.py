@@ -1,11 +1,15 @@
 """`appliance doctor`."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from appliance.cli.installed_packages import is_within, requirements
-from tests.cli.terminal import WIDTH, Terminal, appliance
+from tests.cli.terminal import ROOT, WIDTH, Terminal, appliance, clean_environment
 from tests.updates.boxes import Publisher
 
 
@@ -103,3 +107,41 @@ def test_a_sealed_box_is_examined_too(terminal: Terminal, tmp_path: Path) -> Non
     damaged = {check["name"]: check for check in terminal.appliance("doctor", "--json", code=1).json}
     assert damaged["seal"]["result"] == "error"
     assert damaged["seal"]["remedy"]
+
+
+CLOCK = "import sys; from appliance.cli.checks import check_clock; print(check_clock(lambda: float(sys.argv[1])))"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("clock_s", "result", "finding"),
+    [
+        (0.0, "WARNING", "1970-01-01 00:00 UTC cannot be right: this software is of"),
+        (86400.0, "WARNING", "cannot be right"),
+        (1_795_478_400.0, "OK", "2026-11-24"),
+        (2_840_140_800.0, "WARNING", "2060-01-01 00:00 UTC is far off"),
+    ],
+)
+def test_the_clock_is_judged_by_the_release_and_not_by_times_that_it_wrote_itself(tmp_path, clock_s, result, finding):
+    package = tmp_path / "appliance"
+    shutil.copytree(ROOT / "appliance", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (package, *package.rglob("*")):
+        os.utime(file, (0, 0))  # as installed by a machine whose clock had lost its battery
+    told = subprocess.run(
+        [sys.executable, "-B", "-c", CLOCK, str(clock_s)],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert f"Result.{result}" in told
+    assert finding in told
+
+
+def test_a_daemon_that_serves_not_everything_has_its_addresses(serving: Terminal) -> None:
+    checks = {check["name"]: check for check in serving.appliance("doctor", "--json").json}
+
+    assert checks["daemon"]["result"] == "warning"
+    assert checks["addresses"]["finding"] == "held by the daemon"

@@ -20,7 +20,7 @@ PROMISES = {
     "Type": "notify",
     "NotifyAccess": "main",
     "Restart": "always",  # an appliance comes back however it ended
-    "RestartPreventExitStatus": "2 65 73 78",  # where another start cannot help
+    "RestartPreventExitStatus": "2 65 73 78 243",  # where another start cannot help
     "WatchdogSignal": "SIGABRT",
     "WatchdogSec": "30",
     "OOMPolicy": "stop",
