@@ -181,6 +181,10 @@ def _over_site_settings(path: Path, document: dict[str, Any]) -> dict[str, Any]:
         check_site_settings(data, str(path))
     except FileNotFoundError:
         return document
+    except PermissionError:
+        unread = "this user cannot read the site's settings, which are left out: %s (sudo appliance doctor)"
+        logger.warning(unread, path)
+        return document
     except (OSError, InvalidInput) as error:
         logger.error("the site's settings are left out: %s (bring them again: appliance update apply MEDIUM)", error)  # noqa: TRY400
         return document

@@ -1,5 +1,7 @@
 """Operator settings: precedence, and errors that name the field."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,24 @@ def test_engines_are_built_as_tensorrt_does_by_default():
     engines = load_settings(None, {}, {"APPLIANCE_ENGINES_FLAVOUR": "tensorrt-rtx"}).engines
 
     assert (engines.flavour, engines.optimization_level) == ("tensorrt-rtx", None)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_site_settings_that_this_user_may_not_read_are_left_out_with_the_way_to_see_them(caplog):
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        state = Path(place, "state")
+        (state / "updates").mkdir(parents=True)
+        (state / "updates" / "site.toml").write_text("[server]\nname = 'theirs'\n")
+        state.chmod(0o700)
+        assert load_settings(overrides={"state_directory": state}, environment={}).server.name == "theirs"
+        os.seteuid(65534)
+        try:
+            settings = load_settings(overrides={"state_directory": state}, environment={})
+        finally:
+            os.seteuid(0)
+
+    assert settings.server.name == "appliance"
+    assert "sudo appliance doctor" in caplog.text
+    assert "bring them again" not in caplog.text
