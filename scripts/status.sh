@@ -38,6 +38,6 @@ echo
 if [ "$worst" -eq 0 ]; then
     echo "All is well."
 else
-    echo "Something needs attention; see above. To report it: scripts/support-bundle.sh"
+    echo "Something needs attention; see above. To report it: appliance support-bundle"
 fi
 exit "$worst"

@@ -28,6 +28,7 @@ from appliance.cli.root_files import give_to_service
 from appliance.cli.selftest import selftest
 from appliance.cli.serve import serve
 from appliance.cli.status import status
+from appliance.cli.support_bundle import support_bundle
 from appliance.cli.wait_gpu import wait_gpu
 from appliance.cli.wipe import check_erasure, wipe
 from appliance.errors import ApplianceError, ErrorKind
@@ -72,6 +73,7 @@ app.command()(selftest)
 app.command()(wait_gpu)
 app.command()(logs)
 app.command()(doctor)
+app.command()(support_bundle)
 app.command()(invalid_is_usage(convert))
 
 

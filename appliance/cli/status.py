@@ -39,6 +39,15 @@ def status(config: ConfigOption = None, state: StateOption = None, *, as_json: J
         raise problem
 
 
+def status_document(settings: "Settings") -> "tuple[dict[str, object], ApplianceError | None]":
+    """Describe the box, from its daemon or else from its disk; then also say why the daemon did not answer."""
+    from appliance.cli.documents import document_of  # noqa: PLC0415
+
+    answer, problem = _ask(settings)
+    document = document_of(answer)
+    return (document if problem is None else _without_daemon(document, problem)), problem
+
+
 def _ask(settings: "Settings") -> "tuple[pb.StatusResponse, ApplianceError | None]":
     """Ask the daemon, or else the disk; then also say why the daemon did not answer."""
     from appliance.cli.client import connect_admin  # noqa: PLC0415

@@ -14,6 +14,7 @@ COMMANDS = (
     ["device"],
     ["wait-gpu"],
     ["logs"],
+    ["support-bundle"],
     *(
         ["models", name]
         for name in ("add", "list", "show", "activate", "deactivate", "remove", "verify", "export", "gc")

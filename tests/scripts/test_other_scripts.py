@@ -1,10 +1,9 @@
-"""scripts/rollback.sh, status.sh and support-bundle.sh, and what holds for all scripts of technicians."""
+"""scripts/rollback.sh and status.sh, and what holds for all scripts of technicians."""
 
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -72,37 +71,6 @@ def test_the_first_thing_that_is_wrong_gives_the_status_and_the_rest_is_shown_al
     assert "The service does not answer" in session.text
     assert "The audit log is not whole" in session.text
     assert program.asked == ["status", "update status", "audit verify"]
-
-
-def test_a_support_bundle_holds_what_was_said_and_how_it_ended(program: AnsweringProgram, tmp_path: Path) -> None:
-    program.answer("status", 0, "serial     A1/../x\n")
-    program.answer("verify", 1, "line 3 was changed\n")
-    target = tmp_path / "the stick"
-    target.mkdir()
-
-    session = without_terminal(["dash", SCRIPTS / "support-bundle.sh", "--to", target], program.environment)
-    (written,) = target.iterdir()
-    with tarfile.open(written) as archive:
-        parts = {Path(member.name).name: archive.extractfile(member) for member in archive if member.isfile()}
-        verified = parts["audit-verify.txt"]
-        assert verified is not None
-        told = verified.read().decode()
-
-    assert session.status == 0
-    assert str(written) in session.text
-    assert re.fullmatch(r"appliance-support-A1_\.\._x-\d{8}T\d{6}Z\.tar\.gz", written.name)
-    assert written.stat().st_mode & 0o777 == 0o600
-    assert "line 3 was changed" in told
-    assert "exit status 1" in told
-    assert {"status.txt", "update-status.txt", "models.txt", "audit.txt", "system.txt", "disks.txt"} <= set(parts)
-    assert list(program.folder.glob("tmp.*")) == []
-
-
-def test_a_support_bundle_needs_a_place(program: AnsweringProgram, tmp_path: Path) -> None:
-    session = run(program, "support-bundle.sh", "--to", tmp_path / "nowhere")
-
-    assert session.status == 1
-    assert program.asked == []
 
 
 @pytest.mark.parametrize("script", COMMANDS, ids=lambda script: script.name)

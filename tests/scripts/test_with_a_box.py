@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,14 +117,12 @@ def test_a_service_that_runs_installs_the_stick_itself(publisher: Publisher, box
     with serving(box, tmp_path / "serve.log"):
         installed = update(box, "--directory", stick, answers=[INSTALL])
         status = without_terminal(["dash", SCRIPTS / "status.sh"], environment(box))
-        support = without_terminal(["dash", SCRIPTS / "support-bundle.sh", "--to", tmp_path], environment(box))
 
     assert installed.status == 0, installed
     assert "doing it here" not in installed.text
     assert status.status == 0, status
     assert KEEPS in status.text
     assert status.text.endswith("All is well.\n")
-    assert support.status == 0, support
 
 
 @contextmanager
@@ -145,25 +142,6 @@ def serving(box: SealedBox, log: Path) -> Iterator[None]:
     finally:
         daemon.terminate()
         daemon.wait(60)
-
-
-def test_a_support_bundle_tells_all_but_secrets(publisher: Publisher, box: SealedBox, tmp_path: Path) -> None:
-    assert update(box, "--directory", publisher.stick(1), "--yes").status == 0
-    target = tmp_path / "target"
-    target.mkdir()
-
-    session = without_terminal(["dash", SCRIPTS / "support-bundle.sh", "--to", target], environment(box))
-    (written,) = target.iterdir()
-    with tarfile.open(written) as archive:
-        members = [archive.extractfile(member) for member in archive if member.isfile()]
-        told = b"".join(member.read() for member in members if member is not None)
-    key = (box.layout.device / "receipt.key").read_bytes().splitlines()[1]
-
-    assert session.status == 0, session
-    assert written.name.startswith("appliance-support-A1-")
-    assert b"CONFIRMED" in told
-    assert b"update_installed" in told
-    assert key not in told
 
 
 @contextmanager
