@@ -49,6 +49,7 @@ import onnxruntime
 _MEMORY_HINT = "free GPU memory: unload a model, lower max_batch_size or the instance count; see: nvidia-smi"
 WARNINGS = 2
 ERRORS_ONLY = 3
+NOT_EVEN_ERRORS = 4  # they are raised; on standard error, which is the journal, they would show values of requests
 _OPTIMISATION = {
     -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     0: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -224,6 +225,7 @@ class OnnxRuntimeModel:
             intra_op_threads=self._intra_op_threads,
             graph_level=self._request.config.optimization.graph.level,
             arena=self._request.config.parameter("enable_mem_arena", "1") != "0",
+            log_severity=NOT_EVEN_ERRORS,
         )
         found = session.get_providers()[0]
         if found != placement.provider:
