@@ -31,7 +31,7 @@ def support_bundle(
     ] = "",
     max_mb: Annotated[
         int,
-        typer.Option(metavar="N", min=1, max=1000, help="Size of all content in MB; older messages are left out."),
+        typer.Option(metavar="N", min=1, max=256, help="Size of all content in MB; older messages are left out."),
     ] = _USUAL_MB,
     config: ConfigOption = None,
     state: StateOption = None,

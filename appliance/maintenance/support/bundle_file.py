@@ -3,6 +3,7 @@
 Invariant: the file gets its name when all of it is on the disk. What a power cut leaves is `.<name>.tmp` at most.
 """
 
+import errno
 import gzip
 import io
 import os
@@ -16,6 +17,7 @@ from appliance.errors import AlreadyExists, ApplianceError, CannotWrite, NotFoun
 from appliance.maintenance.support.bundle import Bundle
 
 _MODE = 0o600
+_NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})  # of directories, on some file systems of sticks
 _ELSEWHERE = "name another place, for example a stick: appliance support-bundle --out DIR"
 
 
@@ -50,7 +52,7 @@ def write_bundle(bundle: Bundle, target: Path) -> int:
                 with suppress(OSError):
                     partial.unlink()
                 raise
-            fsync_directory(target.parent)
+            _fsync_name(target.parent)
     except ApplianceError as error:
         smaller = ", or make it smaller: --max-mb 1" if is_lack_of_room(error) else ""
         raise CannotWrite(error.message, hint=_ELSEWHERE + smaller) from error
@@ -73,6 +75,14 @@ def _entry(name: str, size_bytes: int, moment: datetime) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.mtime = size_bytes, 0o644, int(moment.timestamp())
     return entry  # owner 0, without a name
+
+
+def _fsync_name(directory: Path) -> None:
+    try:
+        fsync_directory(directory)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
 
 
 def _write_new(path: Path, data: bytes) -> None:
