@@ -8,6 +8,7 @@
 set -eu
 
 list=/usr/lib/appliance/installed-files
+state="/var/lib/appliance /var/lib/appliance-software /var/lib/appliance-drop /var/log/appliance /etc/appliance"
 dry_run=
 with_state=
 
@@ -33,6 +34,8 @@ fi
 if [ -n "$dry_run" ]; then
     sed 's/^/would remove /' "$list"
     echo "would remove /usr/lib/appliance/"
+    said=left
+    [ -z "$with_state" ] || said="would delete"
 else
     [ "$(id -u)" = 0 ] || die "only root can take it out" "sudo $0"
     /usr/lib/appliance/host-setup remove
@@ -40,9 +43,11 @@ else
     rm -rf /usr/lib/appliance /usr/share/doc/appliance
     journalctl --update-catalog 2> /dev/null || true
     [ ! -d /run/systemd/system ] || systemctl daemon-reload
-    if [ -n "$with_state" ]; then rm -rf /var/lib/appliance /var/lib/appliance-software /var/lib/appliance-drop /var/log/appliance /etc/appliance; fi
+    # shellcheck disable=SC2086
+    if [ -n "$with_state" ]; then rm -rf $state; fi
+    said=left
 fi
-for path in /var/lib/appliance /var/lib/appliance-software /var/lib/appliance-drop /var/log/appliance /etc/appliance; do
-    [ ! -e "$path" ] || echo "left: $path"
+for path in $state; do
+    [ ! -e "$path" ] || echo "$said: $path"
 done
 echo "left: the user and group 'appliance'"

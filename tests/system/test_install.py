@@ -19,6 +19,7 @@ FILES = (
     "find /usr /etc /var /opt /root /home ! -type d \\( -path '/var/*appliance*' -o ! -path '/var/*' \\) "
     "! -name '*.pyc' ! -path '/etc/.pwd.lock' | sort"
 )
+STATE = ("/var/lib/appliance", "/var/lib/appliance-drop", "/var/log/appliance", "/etc/appliance")
 DROP_INS = "/etc/systemd/system/appliance.service.d"
 
 
@@ -142,3 +143,26 @@ def test_it_is_taken_out_and_nothing_is_left_but_what_is_named(system, bare):
     assert "left: the user and group 'appliance'" in said
     assert system.status_of(f"systemctl cat {UNIT}") != 0
     assert bare <= set(system.run(FILES).splitlines())
+
+
+def test_it_is_taken_out_with_its_state_and_nothing_of_the_state_is_left(system, bare, carried):
+    system.run(f"sh {carried}/install.sh")
+    wait_ready(system)
+    assert infers(system)  # the state of before is its own again
+    system.run(
+        "cp /usr/lib/appliance/uninstall.sh /shared/ && touch /var/log/appliance/incident-20260101T000000Z.txt"
+    )
+
+    dry = system.run("sh /shared/uninstall.sh --state --dry-run")
+    assert infers(system)
+    said = system.run("sh /shared/uninstall.sh --state")
+    left = {path for path in set(system.run(FILES).splitlines()) - bare if "appliance" in path}
+
+    assert {f"would delete: {place}" for place in STATE} <= set(dry.splitlines())
+    assert [place for place in STATE if system.status_of(f"test -e {place}") == 0] == []
+    assert left == set()
+    assert "left: /" not in said
+    assert "left: the user and group 'appliance'" in said
+    assert system.status_of("getent passwd appliance") == 0
+    assert system.status_of("pgrep -u appliance") != 0
+    assert system.status_of(f"systemctl cat {UNIT}") != 0
