@@ -319,9 +319,8 @@ def test_a_stop_while_a_load_takes_minutes_ends_in_time_and_loses_no_answer(cabi
 
 
 def test_a_damaged_slot_leaves_the_rescue_software_with_its_reason_and_no_restarts(cabinet):
-    cabinet.run(
-        f"systemctl stop {UNIT}; echo '#' >> /var/lib/appliance-software/A/site/appliance/cli/main.py; systemctl start {UNIT}"
-    )
+    main = "/var/lib/appliance-software/A/site/appliance/cli/main.py"
+    cabinet.run(f"systemctl stop {UNIT}; echo '#' >> {main}; systemctl start {UNIT}")
     found = doctor(cabinet)
 
     assert end(cabinet) == End("active", "0", "0")

@@ -1,6 +1,7 @@
 """What scripts/build-software makes: the same from the same checkout, whole, and silent about where it was made."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,46 @@ def test_what_is_there_is_not_overwritten(tmp_path):
 
     assert done.returncode == 1
     assert "is there already" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every wheel of the lock, and what builds our own: what a person carries to a workstation without a network."""
+    directory = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={directory}"]
+    lock = ROOT / "scripts" / "software" / "cpu.lock"
+    subprocess.run([*pip, "--require-hashes", "--requirement", lock], check=True)
+    subprocess.run([*pip, "--no-deps", "setuptools>=77"], check=True)
+    return directory
+
+
+def built_offline(out: Path, wheels: Path) -> "subprocess.CompletedProcess[str]":
+    """Build with what lies in the directory: no index, no cache and no other directory can be asked."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
+    closed = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    command = [sys.executable, ROOT / "scripts" / "build-software", out, "--wheels", wheels]
+    return subprocess.run(command, env=kept | closed, capture_output=True, text=True, check=False)
+
+
+def test_a_tree_is_built_from_a_directory_of_wheels_without_a_network(software_tree, wheels, tmp_path):
+    done = built_offline(tmp_path / "tree", wheels)
+
+    assert done.returncode == 0, done.stderr
+    assert tree_digest(tmp_path / "tree") == tree_digest(software_tree)
+
+
+def test_a_wheel_that_is_missing_or_another_one_ends_the_build_and_leaves_no_tree(wheels, tmp_path):
+    carried = tmp_path / "carried"
+    shutil.copytree(wheels, carried)
+    (typer,) = carried.glob("typer-*.whl")
+    content = typer.read_bytes()
+    typer.unlink()
+    missing = built_offline(tmp_path / "missing", carried)
+    typer.write_bytes(content + b" ")
+    changed = built_offline(tmp_path / "changed", carried)
+
+    assert missing.returncode == changed.returncode == 1
+    assert "typer" in missing.stderr
+    assert "DO NOT MATCH THE HASHES" in changed.stderr
+    assert not (tmp_path / "missing").exists()
+    assert not (tmp_path / "changed").exists()
