@@ -12,6 +12,7 @@
 #
 # --bundle NAME: which bundle, if the stick holds several.
 set -eu
+umask 022 # the service has to read what root writes here
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/root

@@ -62,6 +62,10 @@ _STATUS: dict[str, Allowed] = {
         **text("problem"),
     },
     "update": plain("step", "what", "done", "total"),
+    "crashes": {
+        **plain("name", "version", "count", "hung", "last_unix_s", "refused", "remedy"),
+        "beside": plain("name", "version"),
+    },
     "hardware": _HARDWARE,
     "clock": plain("clock_unix_s", "floor_unix_s", "suspect"),
     "slots": {

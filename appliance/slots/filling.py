@@ -101,6 +101,7 @@ def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: C
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+        _open_to_all(partial)
         _sync_tree(partial)
         os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
         fsync_directory(store.trees)
@@ -144,6 +145,12 @@ def _copy_file(source: str, target: str) -> str:
 
 def _make_directory(directory: Path) -> None:
     directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+
+
+def _open_to_all(tree: Path) -> None:
+    """Let the service read what root laid, whatever the umask was."""
+    for directory, _, _ in os.walk(tree):
+        Path(directory).chmod(_DIRECTORY_MODE)
 
 
 def _sync_tree(tree: Path) -> None:

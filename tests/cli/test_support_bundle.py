@@ -16,8 +16,12 @@ from onnx import helper
 from appliance.daemon.flat_settings import flat
 from appliance.maintenance.support.settings_part import ALLOWED
 from appliance.maintenance.support.wording import Speaker, Wording
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.registry.model_registry import ModelRegistry
+from appliance.registry.records import Suspect
 from appliance.rpc.pb import grpc_service_pb2 as pb
 from appliance.settings import Settings
+from appliance.state_layout import StateLayout
 from appliance.updates.audit_entry import AuditEvent
 from appliance.updates.audit_log import AuditLog
 from appliance.updates.box import utc_now
@@ -327,3 +331,16 @@ def test_a_time_that_is_none_is_wrong_usage() -> None:
 
 def test_the_settings_that_may_be_shown_are_settings() -> None:
     assert set(flat(Settings())) >= ALLOWED
+
+
+def test_versions_that_were_executing_when_the_service_died_are_named(box, tmp_path):
+    name, version = ModelName("twice"), ModelVersion(1)
+    with ModelRegistry.open(StateLayout(box.state)) as registry:
+        digest = registry.version(name, version).digest
+        registry.crash_guard.write_down([Suspect("1-1", name, version, digest, hung=False)], "this boot", 60.0)
+    files = bundled(box, tmp_path / "out")
+
+    (listed,) = json.loads(files["models.json"])["ended_the_service"]
+    (shown,) = json.loads(files["status.json"])["crashes"]
+    assert (listed["name"], listed["version"], len(listed["times"]), listed["refused"]) == ("twice", 1, 1, False)
+    assert (shown["name"], shown["count"], "withheld" in shown) == ("twice", 1, False)

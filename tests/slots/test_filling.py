@@ -1,5 +1,6 @@
 import errno
 import io
+import os
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -81,6 +82,24 @@ def test_an_archive_holds_files_and_nothing_else(tmp_path, kind):
 
     with pytest.raises(InvalidInput, match="no file"):
         fill_from_archive(SlotStore(tmp_path / "slots"), B, hostile(member), of("0" * 64))
+
+
+@pytest.mark.parametrize("bring", ["archive", "directory"])
+def test_everybody_may_read_a_slot_whatever_the_umask_of_the_one_who_fills_it(tmp_path, bring):
+    store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree")
+    archive, before = archive_of(tmp_path / "tree"), os.umask(0o077)
+    try:
+        if bring == "archive":
+            fill_from_archive(store, B, archive, of(digest))
+        else:
+            for path in (tmp_path / "tree").rglob("*"):
+                path.chmod(0o700)
+            fill_from_directory(store, B, tmp_path / "tree")
+    finally:
+        os.umask(before)
+
+    modes = {path.stat().st_mode & 0o777 for path in [store.path(B), *store.path(B).rglob("*")] if path.is_dir()}
+    assert modes == {0o755}
 
 
 def test_a_cut_archive_and_one_of_another_tree_are_refused_and_leave_the_slot_empty(tmp_path):

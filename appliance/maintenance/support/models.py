@@ -8,7 +8,7 @@ from appliance.errors import NotFound
 from appliance.maintenance.support.part import Content, json_content
 from appliance.maintenance.support.wording import Wording
 from appliance.registry.model_registry import ModelRegistry
-from appliance.registry.records import LoadOutcome, RegisteredModel, RegisteredVersion
+from appliance.registry.records import CrashedVersion, LoadOutcome, RegisteredModel, RegisteredVersion
 from appliance.state_layout import StateLayout
 
 
@@ -17,7 +17,11 @@ def models_content(layout: StateLayout, wording: Wording) -> Content:
     registry = ModelRegistry.to_read(_existing(layout))
     quarantined = [str(digest) for digest in registry.quarantined()]
     return json_content(
-        {"models": [_model(model, wording) for model in registry.models()], "quarantined": quarantined}
+        {
+            "models": [_model(model, wording) for model in registry.models()],
+            "quarantined": quarantined,
+            "ended_the_service": [_crashed(each) for each in registry.crash_guard.crashed()],
+        }
     )
 
 
@@ -74,6 +78,16 @@ def _load(load: LoadOutcome, wording: Wording) -> dict[str, Any]:
         "duration_s": None if load.finished_at is None else round(load.finished_at - load.started_at, 3),
         "crashes_in_a_row": load.unfinished,
         "problem": wording.masked(load.problem),
+    }
+
+
+def _crashed(crashed: CrashedVersion) -> dict[str, Any]:
+    return {
+        "name": crashed.name,
+        "version": crashed.version,
+        "times": [_time(crash.at) for crash in crashed.crashes],
+        "beside": [{"name": name, "version": version} for name, version in crashed.beside],
+        "refused": crashed.refused,
     }
 
 
