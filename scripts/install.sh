@@ -10,7 +10,7 @@
 # shall take, and compare `sha256sum install.sh` before you run it. Can be repeated; newer software is tried beside what
 # runs, which comes back if it fails. Debian 12 and 13, Ubuntu 24.04, JetPack 7.
 #
-# --bundle NAME: which bundle, if the stick holds several.
+# --bundle NAME: which bundle, if the stick holds several. --variant cpu | gpu: which software, if it brings both.
 set -eu
 umask 022 # the service has to read what root writes here
 
@@ -63,8 +63,8 @@ for argument; do
     case $argument in
         --dry-run) dry_run=yes ;;
         -h | --help) usage; exit 0 ;;
-        --root-fingerprint | --root | --bundle) set -- "$@" "$argument" ;;
-        --root-fingerprint=* | --root=* | --bundle=*) set -- "$@" "$argument" ;;
+        --root-fingerprint | --root | --bundle | --variant) set -- "$@" "$argument" ;;
+        --root-fingerprint=* | --root=* | --bundle=* | --variant=*) set -- "$@" "$argument" ;;
         -*) die "unknown argument '$argument'" "$0 --help" 2 ;;
         *) set -- "$@" "$argument" ;;
     esac

@@ -17,6 +17,7 @@ from appliance.bundle.layout import TICKET_TARGET
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.software_item import SoftwareItem
 from appliance.errors import ApplianceError
+from appliance.slots.tree import VARIANTS
 from appliance.updates.medium import Medium
 
 _CLOCK_TOLERANCE = timedelta(hours=24)
@@ -32,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fingerprint = _fingerprint(parser, options.medium, options.root, options.root_fingerprint)
         with Medium.open(options.medium, options.bundle) as medium:
             chain = Chain.verified(medium, fingerprint, OpenSsl.found())
-            order, item = _ordered(chain, datetime.now(UTC))
-            _say(f"software {item.version} for Python {item.software.python} on {item.software.machine}")
+            order, item = _ordered(chain, datetime.now(UTC), options.variant)
+            _say(f"software {item.version} for {item.software.kind}")
             _say(f"the owner is the one whose root has the fingerprint {fingerprint}")
             _say(f"ticket {order.ticket} is for {order.devices}: this box has no name yet, compare it yourself")
             take(medium, item, chain.first_root, options.out)
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root-fingerprint", default="", metavar="SHA256", help="of the owner's root.json")
     parser.add_argument("--root", type=Path, metavar="FILE", help="the owner's root.json, brought another way")
     parser.add_argument("--bundle", default="", metavar="NAME", help="which bundle, if there are several")
+    parser.add_argument("--variant", default="", choices=VARIANTS, help="which software, if the bundle brings both")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty directory")
     return parser
 
@@ -73,7 +75,7 @@ def _fingerprint(parser: argparse.ArgumentParser, medium: Path, file: Path | Non
         parser.error(f"{file} cannot be read: {error.strerror}")
 
 
-def _ordered(chain: Chain, clock: datetime) -> tuple[Order, SoftwareItem]:
+def _ordered(chain: Chain, clock: datetime, variant: str) -> tuple[Order, SoftwareItem]:
     """Return the ticket and the release for this machine, all of it in time. Raises UpdateRefused."""
     order = Order.parse(chain.target(TICKET_TARGET))
     offered = [(path, _as_ordered(chain, path, sha256)) for path, sha256 in order.software.items()]
@@ -82,7 +84,7 @@ def _ordered(chain: Chain, clock: datetime) -> tuple[Order, SoftwareItem]:
         raise expired(f"ticket {order.ticket}", order.install_by, told)
     chain.require_in_time(now, told)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return order, release_for(offered, python, platform.machine())
+    return order, release_for(offered, python, platform.machine(), variant)
 
 
 def _as_ordered(chain: Chain, path: str, sha256: str) -> bytes:

@@ -57,17 +57,28 @@ class Order:
             ) from error
 
 
-def release_for(offered: Iterable[tuple[str, bytes]], python: str, machine: str) -> SoftwareItem:
-    """Choose the release for this Python and processor among signed manifests by target. Raises UpdateRefused."""
+def release_for(offered: Iterable[tuple[str, bytes]], python: str, machine: str, variant: str = "") -> SoftwareItem:
+    """Choose the release for this Python and processor among signed manifests by target. Raises UpdateRefused.
+
+    variant: "cpu" or "gpu"; '' is whichever the bundle brings, if it brings one.
+    """
     items = [_parsed(path, data) for path, data in offered]
     fitting = [item for item in items if (item.software.python, item.software.machine) == (python, machine)]
+    fitting = [item for item in fitting if item.software.variant == (variant or item.software.variant)]
     if len(fitting) == 1:
         return fitting[0]
+    if len({item.software.variant for item in fitting}) > 1:
+        raise UpdateRefused(
+            Refusal.PRECONDITION,
+            f"the bundle brings software for boxes with a GPU and without for Python {python} on {machine}",
+            hint="say which this box shall take: --variant cpu, or --variant gpu",
+            facts={"python": python, "machine": machine, "found": [item.target for item in fitting]},
+        )
     brought = ", ".join(item.target for item in items) or "models or settings only"
     raise UpdateRefused(
         Refusal.PRECONDITION,
-        f"the bundle brings {len(fitting)} releases of the software for Python {python} on {machine}, expected one; "
-        f"it brings: {brought}",
+        f"the bundle brings {len(fitting)} releases of the software for Python {python} on {machine}"
+        f"{variant and f', {variant}'}, expected one; it brings: {brought}",
         hint="at the station, with a tree that was built for such a box: appliance publish software add TREE; "
         "appliance publish cut --item software/...",
         facts={"python": python, "machine": machine, "found": [item.target for item in items]},

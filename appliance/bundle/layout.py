@@ -81,9 +81,9 @@ def config_target(site: str, name: str) -> str:
     return f"config/{parse_label(site, 'site')}/{parse_label(name, 'configuration')}.toml"
 
 
-def software_target(version: str, python: str, machine: str) -> str:
+def software_target(version: str, python: str, machine: str, variant: str) -> str:
     """Name the target that holds the manifest of a release of this software for one kind of box."""
-    return f"software/{PRODUCT}/{version}-py{python}-{machine}.json"
+    return f"software/{PRODUCT}/{version}-py{python}-{machine}-{variant}.json"
 
 
 def hashed_target(target: str, hex_digits: str) -> str:

@@ -57,7 +57,8 @@ class SoftwareItem:
     @property
     def target(self) -> str:
         """Where it lies among the signed targets."""
-        return software_target(self.software.version, self.software.python, self.software.machine)
+        software = self.software
+        return software_target(software.version, software.python, software.machine, software.variant)
 
     @property
     def size_bytes(self) -> int:
@@ -93,6 +94,7 @@ class SoftwareItem:
                     "org.opencontainers.image.version": self.software.version,
                     f"{OWN}python": self.software.python,
                     f"{OWN}machine": self.software.machine,
+                    f"{OWN}variant": self.software.variant,
                     f"{OWN}data_epoch": str(self.software.data_epoch),
                     f"{OWN}tree": self.tree,
                     f"{OWN}unpacked_bytes": str(self.unpacked_bytes),
@@ -121,6 +123,7 @@ class SoftwareItem:
             python=notes[f"{OWN}python"],
             machine=notes[f"{OWN}machine"],
             data_epoch=_count(notes[f"{OWN}data_epoch"]),
+            variant=notes[f"{OWN}variant"],
         )
         digest_of_hex(notes[f"{OWN}tree"])  # or it is refused
         return cls(

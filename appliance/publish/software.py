@@ -67,7 +67,7 @@ def add_software(
 
 def _require_newest(software: Software, targets: Targets) -> None:
     """Refuse a release that is older than one for the same kind of box. Raises InvalidInput."""
-    before, after = software_target("|", software.python, software.machine).split("|")
+    before, after = software_target("|", software.python, software.machine, software.variant).split("|")
     versions = [
         path.removeprefix(before).removesuffix(after)
         for path in targets.targets
@@ -77,8 +77,8 @@ def _require_newest(software: Software, targets: Targets) -> None:
     # What is signed already may be added again: that changes nothing.
     if _order(software.version) < _order(newest) and software.version not in versions:
         raise InvalidInput(
-            f"software {software.version} is older than {newest}, which is signed for Python {software.python} on "
-            f"{software.machine}; expected a newer one",
+            f"software {software.version} is older than {newest}, which is signed for {software.kind}; "
+            "expected a newer one",
             hint="build the new checkout: scripts/build-software OUT; to sign the older one all the same: --force",
         )
 

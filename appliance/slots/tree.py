@@ -19,6 +19,7 @@ FILE_LIST = "FILES.sha256"
 DESCRIPTION = "software.json"
 SITE = "site"
 INSTALLATION = f"{SITE}/appliance-installation"  # what a bare box needs around its slots, as it lies below /
+VARIANTS = ("cpu", "gpu")
 _SCHEMA = 1
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
@@ -33,12 +34,21 @@ def ignore_file(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Software:
-    """What a tree is. python: '3.11'. machine: as `uname -m`. data_epoch: form of the state that it writes."""
+    """What a tree is. python: '3.11'. machine: as `uname -m`. data_epoch: form of the state that it writes.
+
+    variant: "gpu" with CUDA's runtime, else "cpu".
+    """
 
     version: str
     python: str
     machine: str
     data_epoch: int
+    variant: str = "cpu"
+
+    @property
+    def kind(self) -> str:
+        """For which boxes it is, in words."""
+        return f"Python {self.python} on {self.machine}, {self.variant}"
 
     def to_bytes(self) -> bytes:
         """Write `software.json`."""
@@ -48,6 +58,7 @@ class Software:
             "python": self.python,
             "machine": self.machine,
             "data_epoch": self.data_epoch,
+            "variant": self.variant,
         }
         return json.dumps(document, sort_keys=True).encode() + b"\n"
 
@@ -65,6 +76,7 @@ class Software:
             ("version", software.version, _matches(_VERSION, software.version)),
             ("python", software.python, _matches(_PYTHON, software.python)),
             ("machine", software.machine, isinstance(software.machine, str) and software.machine.isidentifier()),
+            ("variant", software.variant, software.variant in VARIANTS),
             ("data_epoch", software.data_epoch, type(software.data_epoch) is int and software.data_epoch > 0),
         ):
             if not good:

@@ -16,6 +16,7 @@ class SlotFacts:
 
     python: str
     machine: str
+    variant: str
     runs: str
     filled: Collection[str]
     data_epoch: int
@@ -56,9 +57,15 @@ def planned_software(
     if offered and not any(_fits(item, slots) for _, item in offered):
         raise UpdateRefused(
             Refusal.PRECONDITION,
-            f"no release in the bundle is for this box: it has Python {slots.python} on {slots.machine}",
+            f"no release in the bundle is for this box: it has Python {slots.python} on {slots.machine}, "
+            f"{slots.variant}",
             hint="ask the signing station for a release for this box",
-            facts={"items": list(left_out), "python": slots.python, "machine": slots.machine},
+            facts={
+                "items": list(left_out),
+                "python": slots.python,
+                "machine": slots.machine,
+                "variant": slots.variant,
+            },
         )
     if not fitting:
         return None, left_out
@@ -81,7 +88,8 @@ def _parsed(target: TicketItem, data: bytes) -> SoftwareItem:
 
 
 def _fits(item: SoftwareItem, slots: SlotFacts) -> bool:
-    return (item.software.python, item.software.machine) == (slots.python, slots.machine)
+    software = item.software
+    return (software.python, software.machine, software.variant) == (slots.python, slots.machine, slots.variant)
 
 
 def _require_readable_state(item: SoftwareItem, slots: SlotFacts) -> None:

@@ -10,10 +10,12 @@ from enum import Enum
 from pathlib import Path
 
 import appliance
+from appliance.errors import InvalidInput
 from appliance.slots import arming
 from appliance.slots.record import SlotName, SlotRecord
 from appliance.slots.running import running_tree
 from appliance.slots.store import SlotStore
+from appliance.slots.tree import read_software
 from appliance.state_layout import StateLayout
 from appliance.updates.planned_software import SlotFacts
 
@@ -36,6 +38,7 @@ class SoftwareSlots:
     running: SlotName | None
     python: str
     machine: str
+    variant: str
     rescue: bool = False  # this process serves no models, because no slot could start
 
     @classmethod
@@ -44,7 +47,8 @@ class SoftwareSlots:
         store = SlotStore(layout.slots, layout.software)
         tree = running_tree(Path(appliance.__file__).parent)
         running = next((name for name in SlotName if store.path(name) == tree), None)
-        return cls(store, running, f"{sys.version_info.major}.{sys.version_info.minor}", platform.machine(), rescue)
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return cls(store, running, python, platform.machine(), _variant(tree), rescue)
 
     @property
     def installed(self) -> bool:
@@ -60,6 +64,7 @@ class SoftwareSlots:
         return SlotFacts(
             python=self.python,
             machine=self.machine,
+            variant=self.variant,
             runs=current.tree if current.usable else "",
             filled=[other.tree] if other.usable else [],
             data_epoch=current.data_epoch,
@@ -133,3 +138,11 @@ class SoftwareSlots:
         """Whether systemd has heard that this start is ready."""
         run = self.store.read().run
         return run is not None and run.ready
+
+
+def _variant(tree: Path) -> str:
+    """Say which kind of software this process is; what runs from no tree takes no releases anyway."""
+    try:
+        return read_software(tree).variant
+    except InvalidInput:
+        return "cpu"

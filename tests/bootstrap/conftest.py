@@ -31,8 +31,14 @@ class Releases:
         self.publisher = publisher
 
     def stick(self, name: str, *, machine: str = platform.machine(), installation: bool = True) -> Path:
+        target = self.sign(name, machine=machine, installation=installation)
+        return self.publisher.cut(name, CutRequest(Devices(all=True), items=(target,)))
+
+    def sign(
+        self, name: str, *, machine: str = platform.machine(), installation: bool = True, variant: str = "cpu"
+    ) -> str:
         tree = self.publisher.directory / "trees" / name
-        make_tree(tree, "0.2.0", python=PYTHON, machine=machine)
+        make_tree(tree, "0.2.0", python=PYTHON, machine=machine, variant=variant)
         (tree / "site" / "big.bin").write_bytes(bytes(range(256)) * 40)
         if installation:
             for path, text in (
@@ -44,8 +50,7 @@ class Releases:
                 place.write_text(text)
         write_file_list(tree)
         with self.publisher.opened() as station:
-            target = add_software(station, tree, silent, 1 << 12)
-        return self.publisher.cut(name, CutRequest(Devices(all=True), items=(target,)))
+            return add_software(station, tree, silent, 1 << 12)
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ import pytest
 
 from appliance.bootstrap.taking import OWNER_ROOT, RESCUE
 from appliance.bundle.layout import BUNDLE_DIRECTORY
+from appliance.bundle.ticket import Devices
+from appliance.publish.cutting import CutRequest
 from appliance.publish.key_changes import role_keys, rotate_key
-from appliance.slots.tree import check_tree, tree_digest
+from appliance.slots.tree import check_tree, read_software, tree_digest
 from tests.bootstrap.conftest import build_installer
 from tests.bootstrap.taken import assert_refused
 from tests.updates.forging import change, metadata_of, newest, signers_of, vouch_again
@@ -181,6 +183,17 @@ def test_a_clock_before_the_ticket_is_wrong_and_the_box_says_so(releases, publis
 def test_software_for_another_machine_or_none_at_all_is_refused_with_what_is_there(releases, publisher, take):
     assert_refused(take(releases.stick("other", machine="riscv64")), 32, "it brings: software/appliance/0.2.0-py")
     assert_refused(take(publisher.stick(1)), 32, "it brings: models or settings only")
+
+
+def test_of_two_variants_a_person_says_which(releases, publisher, take):
+    targets = tuple(releases.sign(f"tree-{variant}", variant=variant) for variant in ("cpu", "gpu"))
+    stick = publisher.cut("both", CutRequest(Devices(all=True), items=targets))
+    trust = ("--root-fingerprint", hashlib.sha256(publisher.root).hexdigest())
+
+    assert_refused(take(stick), 32, "--variant gpu")
+    taken = take(stick, *trust, "--variant", "gpu")
+    assert taken.status == 0, taken.said
+    assert read_software(taken.root / RESCUE).variant == "gpu"
 
 
 def test_a_release_without_an_installation_is_refused(releases, take):

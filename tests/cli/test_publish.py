@@ -68,7 +68,7 @@ def test_an_older_release_is_signed_only_with_force(station: Type, tmp_path: Pat
 
     assert "0.1.0 is older than 0.2.0" in refused.story
     assert "--force" in refused.story
-    assert forced.json == ["software/appliance/0.1.0-py3.11-x86_64.json"]
+    assert forced.json == ["software/appliance/0.1.0-py3.11-x86_64-cpu.json"]
 
 
 def test_settings_that_no_box_would_take_are_refused(station: Type, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from tests.updates.boxes import Publisher, silent
 from tests.updates.conftest import ceremony, publisher  # noqa: F401  (fixtures)
 
 CONTENT = digest_of_bytes(b"x")
-ITEM = SoftwareItem(Software("1.2.3", "3.11", "x86_64", 4), "a" * 64, 9, 2, ItemFile(CONTENT, 1, (Part(CONTENT, 1),)))
+ITEM = SoftwareItem(
+    Software("1.2.3", "3.11", "x86_64", 4, "gpu"), "a" * 64, 9, 2, ItemFile(CONTENT, 1, (Part(CONTENT, 1),))
+)
 
 
 def add(publisher: Publisher, version: str, **tree: object) -> str:  # noqa: F811
@@ -40,7 +42,7 @@ def test_a_release_is_cut_checked_and_read_back_as_the_tree_that_was_signed(publ
     (item,) = checked.items
 
     assert isinstance(item, SoftwareItem)
-    assert item.target == target == "software/appliance/0.2.0-py3.11-x86_64.json"
+    assert item.target == target == "software/appliance/0.2.0-py3.11-x86_64-cpu.json"
     blobs = stick / "APPLIANCE-UPDATE" / BLOBS_DIRECTORY
     archive = b"".join((blobs / digest_hex(part.digest)).read_bytes() for part in item.archive.parts)
     with tarfile.open(fileobj=io.BytesIO(archive)) as members:
@@ -54,12 +56,14 @@ def test_a_bundle_brings_the_newest_release_for_each_kind_of_box(publisher):  # 
     for version in ("0.9.0", "0.10.0"):
         for machine in ("x86_64", "aarch64"):
             add(publisher, version, machine=machine)
+    add(publisher, "0.9.0", variant="gpu")
     stick = publisher.cut("s", CutRequest(Devices(all=True)))
     checked = check_bundle(stick, publisher.root, publisher.now, silent)
 
     assert sorted(item.path for item in checked.ticket.items) == [
-        "software/appliance/0.10.0-py3.11-aarch64.json",
-        "software/appliance/0.10.0-py3.11-x86_64.json",
+        "software/appliance/0.10.0-py3.11-aarch64-cpu.json",
+        "software/appliance/0.10.0-py3.11-x86_64-cpu.json",
+        "software/appliance/0.9.0-py3.11-x86_64-gpu.json",
     ]
 
 
@@ -84,7 +88,7 @@ def test_an_older_release_is_signed_only_if_somebody_insists(publisher, tmp_path
 
     assert refused.value.hint.endswith("--force")
     assert unchanged == version
-    assert forced == "software/appliance/0.9.0-py3.11-x86_64.json"
+    assert forced == "software/appliance/0.9.0-py3.11-x86_64-cpu.json"
     add(publisher, "0.9.0")  # what is signed may be added again
     add(publisher, "0.9.0", python="3.13")  # another kind of box, another row of releases
 

@@ -21,6 +21,7 @@ def make_tree(
     main: str = MAIN,
     python: str = "3.11",
     machine: str = "x86_64",
+    variant: str = "cpu",
 ) -> str:
     """Write a tree and return its digest."""
     package = directory / SITE / "appliance" / "cli"
@@ -28,7 +29,7 @@ def make_tree(
     for file in (package.parent / "__init__.py", package / "__init__.py"):
         file.write_text("")
     (package / "main.py").write_text(main.format(version=version))
-    (directory / DESCRIPTION).write_bytes(Software(version, python, machine, data_epoch).to_bytes())
+    (directory / DESCRIPTION).write_bytes(Software(version, python, machine, data_epoch, variant).to_bytes())
     return write_file_list(directory)
 
 

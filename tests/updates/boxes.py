@@ -139,6 +139,16 @@ class Publisher:
             target = add_software(station, directory, silent, 1 << 12)
         return self.cut(f"s{version}", CutRequest(Devices(all=True), items=(target,)))
 
+    def variants(self, version: str) -> list[str]:
+        """Sign one release for boxes with a GPU and one for the others; returns their targets."""
+        targets = []
+        for variant in ("cpu", "gpu"):
+            directory = self.directory / "trees" / f"{version}-{variant}"
+            make_tree(directory, version, python=THIS_PYTHON, machine=platform.machine(), variant=variant)
+            with self.opened() as station:
+                targets.append(add_software(station, directory, silent, 1 << 12))
+        return targets
+
     def cut_short(self, version: int) -> Path:
         """Write a stick that has to be installed within a day."""
         self.add(write_model(self.directory / "packages", version))
@@ -212,7 +222,7 @@ class SealedBox:
         return None if outcome.result == "NOTHING" else outcome
 
     def _run(self, work: offline_updates.Work) -> UpdateOutcome:
-        slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine())
+        slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine(), "cpu")
         return offline_updates.run_offline(self.settings, work, self._note, self.now, slots)
 
     def inspect(self, place: Path) -> UpdateOutcome:
@@ -222,7 +232,7 @@ class SealedBox:
     @contextmanager
     def box(self) -> Iterator[Box]:
         with ModelRegistry.open(self.layout) as registry:
-            slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine())
+            slots = SoftwareSlots(self.places.slots, self.running, THIS_PYTHON, platform.machine(), "cpu")
             yield Box.of(self.settings, registry, has_gpu=lambda: False, now=self.now, slots=slots)
 
     def desired(self) -> ModelVersion | None:

@@ -1,3 +1,5 @@
+import platform
+
 import pytest
 
 from appliance.bundle.ticket import Devices
@@ -159,6 +161,17 @@ def test_a_release_for_another_python_is_refused_with_what_this_box_has(publishe
 
     assert outcome.result == "PRECONDITION"
     assert "it has Python" in outcome.message
+
+
+def test_a_box_without_a_gpu_takes_what_is_for_such_boxes_and_nothing_else(publisher, box):
+    alone = box.apply(publisher.release("0.2.0", variant="gpu"))
+    both = publisher.cut("both", CutRequest(Devices(all=True), items=tuple(publisher.variants("0.3.0"))))
+    outcome = box.apply(both)
+
+    assert alone.result == "PRECONDITION"
+    assert f"on {platform.machine()}, cpu" in alone.message
+    assert (outcome.result, outcome.software) == ("RESTARTING", "0.3.0")
+    assert [name for name in outcome.skipped if name.endswith("-gpu.json")]
 
 
 def test_a_release_that_cannot_read_this_boxs_state_is_refused(publisher, box):
