@@ -18,7 +18,7 @@ from appliance.rpc.hardware_message import hardware_message
 from appliance.settings import SITE_SETTINGS_FILE, SYSTEM_SETTINGS_FILE, Settings
 from appliance.slots.places import Places
 
-_SENSOR = plain("sensor", "celsius", "critical_celsius")
+_SENSOR = plain("sensor", "part", "celsius", "critical_celsius")
 _HARDWARE: dict[str, Allowed] = {
     **plain("age_s", "board", "jetson_linux", "processor", "processor_count", "power_mode"),
     **plain(
@@ -40,13 +40,13 @@ _HARDWARE: dict[str, Allowed] = {
 _MODEL: dict[str, Allowed] = {
     **plain("name", "version", "state", "backend", "digest", "aliases", "execution_asked", "device", "instances"),
     **plain("inference_count", "execution_count", "failure_count", "last_inference_unix_ms", "queue_depth"),
-    **plain("load_duration_s", "execution_path", "signed", "device_note"),
+    **plain("load_duration_s", "execution_path"),
     **text("reason"),
-    "memory": plain("device", "size_bytes", "bytes"),
+    "memory": plain("kind", "device_id", "size_bytes"),
     "passed_over": {**plain("path"), **text("reason")},
     "engine_build": plain("fraction", "elapsed_s", "phase"),
 }
-_STATUS: dict[str, Allowed] = {
+STATUS: dict[str, Allowed] = {
     **plain(
         "product_version", "pid", "start_time_unix_s", "uptime_s", "state", "listeners", "transport", "rss_bytes"
     ),
@@ -94,7 +94,7 @@ def support_parts(
         ),
         Part("status.json", "what serves, and why something does not", always(_status, settings, wording)),
         Part("doctor.json", "what the examination of this box finds", always(_doctor, config, state, wording)),
-        Part("units.json", "how systemd sees the service and its units", always(machine.units_content)),
+        Part("units.json", "how systemd sees the service and its units", always(machine.units_content, wording)),
         Part("device.json", "sensors, GPU, power and clocks of the machine", always(_device, settings, wording)),
         Part(
             "disks.json",
@@ -139,7 +139,7 @@ def _status(settings: Settings, wording: Wording) -> Content:
     document, problem = status_document(settings)
     if problem is not None:
         document |= {"reason": f"no daemon answered, this is from the disk: {problem.message}"}
-    return json_content(allowed_only(document, _STATUS, wording))
+    return json_content(allowed_only(document, STATUS, wording))
 
 
 def _doctor(config: Path | None, state: Path | None, wording: Wording) -> Content:

@@ -6,19 +6,24 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from onnx import helper
 
+from appliance.cli.support_parts import STATUS
 from appliance.daemon.flat_settings import flat
+from appliance.maintenance.support.allow_list import Allowed
 from appliance.maintenance.support.settings_part import ALLOWED
 from appliance.maintenance.support.wording import Speaker, Wording
 from appliance.model.identity import ModelName, ModelVersion
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.records import Suspect
+from appliance.rpc.pb import appliance_admin_pb2 as admin_pb
 from appliance.rpc.pb import grpc_service_pb2 as pb
 from appliance.settings import Settings
 from appliance.state_layout import StateLayout
@@ -344,3 +349,21 @@ def test_versions_that_were_executing_when_the_service_died_are_named(box, tmp_p
     (shown,) = json.loads(files["status.json"])["crashes"]
     assert (listed["name"], listed["version"], len(listed["times"]), listed["refused"]) == ("twice", 1, 1, False)
     assert (shown["name"], shown["count"], "withheld" in shown) == ("twice", 1, False)
+
+
+def test_every_field_that_may_be_shown_of_the_daemons_answer_is_one() -> None:
+    assert unknown_fields(STATUS, admin_pb.StatusResponse.DESCRIPTOR) == ["reason"]  # added where no daemon answered
+
+
+def unknown_fields(allowed: Mapping[str, Allowed], message: Descriptor) -> list[str]:
+    """Name what a list allows and the message does not have, below it too."""
+    fields = message.fields_by_name
+    unknown = [name for name in allowed if name not in fields]
+    for name, inner in allowed.items():
+        if name in fields and isinstance(inner, Mapping) and not is_map(fields[name]):
+            unknown += [f"{name}.{each}" for each in unknown_fields(inner, fields[name].message_type)]
+    return unknown
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    return bool(field.message_type.GetOptions().map_entry)

@@ -15,6 +15,7 @@ RECORD = """unit: appliance.service
 time: 2026-11-23T22:37:06Z, up for 812 s
 Result=exit-code
 ExecMainStatus=65
+StatusText=READY; not served: digits version 1: found 'secret-words'
 Environment=TOKEN=secret-words
 
 A: software 0.1.0, 0a1b2c3d4e5f6071, current

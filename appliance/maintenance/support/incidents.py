@@ -37,7 +37,7 @@ def incidents_content(directory: Path, wording: Wording, room_bytes: int) -> Con
 def _cleaned(record: str, wording: Wording) -> str:
     facts, _, rest = record.partition("\n\n")
     slots, _, journal = rest.partition("\n\n")
-    lines = [line for line in facts.splitlines() if _FACT.match(line)]
+    lines = [wording.masked(line) for line in facts.splitlines() if _FACT.match(line)]
     lines += [line for line in slots.splitlines() if _SLOTS.match(line)]
     return "\n".join([*lines, "", *_journal(journal, wording)])
 

@@ -13,6 +13,7 @@ from appliance import RELEASED, __version__
 from appliance.bundle.moments import moment_text
 from appliance.errors import ApplianceError, Failed
 from appliance.maintenance.support.part import Content, json_content
+from appliance.maintenance.support.wording import Wording
 from appliance.slots.places import Places
 from appliance.slots.store import SlotStore
 from appliance.slots.tree import read_software
@@ -48,7 +49,7 @@ def versions_content(layout: StateLayout, places: Places) -> Content:
     )
 
 
-def units_content() -> Content:
+def units_content(wording: Wording) -> Content:
     """Ask systemd for the state of our units; never for their environment. Raises Failed."""
     if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
         raise Failed("no systemd runs here", hint="a daemon that was started by hand has no unit")
@@ -60,7 +61,7 @@ def units_content() -> Content:
     if not units:
         return json_content([])
     shown = _output(["systemctl", "show", f"--property={','.join(_UNIT_FACTS)}", "--", *units])
-    return json_content([_facts(block) for block in shown.split("\n\n") if block.strip()])
+    return json_content([_facts(block, wording) for block in shown.split("\n\n") if block.strip()])
 
 
 def disks_content(layout: StateLayout) -> Content:
@@ -137,8 +138,9 @@ def _rescue(tree: Path) -> str:
         return ""
 
 
-def _facts(block: str) -> dict[str, str]:
+def _facts(block: str, wording: Wording) -> dict[str, str]:
     found = dict(line.partition("=")[::2] for line in block.splitlines())
+    found["StatusText"] = wording.masked(found.get("StatusText", ""))  # why models are not served
     return {name: found[name] for name in _UNIT_FACTS if name in found}
 
 
