@@ -16,9 +16,11 @@ from appliance.cli.unit_credentials import missing_credentials, unit_credentials
 from appliance.errors import ApplianceError
 from appliance.hardware.gpu_nodes import missing_nodes
 from appliance.slots.record import SlotRecord
+from appliance.slots.running import only_root_writes
 from appliance.slots.store import SlotStore
 from appliance.slots.tree import check_tree
 from appliance.state_layout import StateLayout
+from appliance.updates.trust_store import TrustStore
 
 UNIT = "appliance.service"
 _BOOTED = Path("/run/systemd/system")
@@ -159,7 +161,7 @@ def _check_slots(layout: StateLayout) -> list[Check]:
         record = store.read()
     except ApplianceError as error:
         return [Check("slots", Result.ERROR, error.message, error.hint)]
-    return [_broken_slots(store, record) or _state_of_slots(record)]
+    return [_broken_slots(store, record) or _exposed_slots(layout) or _state_of_slots(record)]
 
 
 def _broken_slots(store: SlotStore, record: SlotRecord) -> Check | None:
@@ -169,6 +171,21 @@ def _broken_slots(store: SlotStore, record: SlotRecord) -> Check | None:
         return Check("slots", Result.ERROR, f"neither can start: {reasons}", install)
     if problem := check_tree(store.path(record.current), record.slots[record.current].tree):
         return Check("slots", Result.ERROR, f"slot {record.current} is damaged: {problem}", install)
+    return None
+
+
+def _exposed_slots(layout: StateLayout) -> Check | None:
+    """Slots are root's on an installed box, who has to know whose signatures decide about them."""
+    if not layout.is_installed:
+        return None
+    if not only_root_writes(layout.software):
+        finding = f"{layout.software} could be written by others than root, who does not run what lies there"
+        remedy = f"chown -R root:root {layout.software}; chmod -R go-w {layout.software}"
+        return Check("slots", Result.ERROR, finding, remedy)
+    if layout.identity.exists() and not TrustStore(layout.anchor).is_provisioned:
+        finding = "this box has an owner, but its installation knows no owner of software: no release can come"
+        remedy = "as root, with the values of before: appliance provision --root root.json ..."
+        return Check("slots", Result.WARNING, finding, remedy)
     return None
 
 

@@ -54,8 +54,13 @@ def software_to_run(places: Places) -> Path:
 def _may_run(tree: Path) -> bool:
     if os.geteuid() != 0:
         return os.access(tree, os.R_OK | os.X_OK)
-    found = [path.lstat() for path in (tree.parent, tree)]
-    return all(stat.S_ISDIR(each.st_mode) and each.st_uid == 0 and not each.st_mode & 0o022 for each in found)
+    return only_root_writes(tree.parent) and only_root_writes(tree)
+
+
+def only_root_writes(directory: Path) -> bool:
+    """Whether a directory is root's, and nobody else may write to it. Raises OSError if it cannot be looked at."""
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022
 
 
 def running_tree(package: Path) -> Path:

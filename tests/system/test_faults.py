@@ -23,10 +23,9 @@ from tests.system.installed import (
     SITE,
     UNIT,
     add_models,
-    end_load,
     infers,
     install,
-    start_load,
+    load_on,
     wait_ready,
 )
 
@@ -304,15 +303,15 @@ def test_a_stop_while_a_load_takes_minutes_ends_in_time_and_loses_no_answer(cabi
     cabinet.run("appliance models add /shared/models/slow")
     activation = cabinet.start("appliance models activate slow 1")
     cabinet.wait_until(lambda: state_of(cabinet, "slow") == "LOADING", "the long load")
-    load = start_load(cabinet)
-    began = time.monotonic()
-    cabinet.run(f"systemctl stop {UNIT}")
-    lasted_s = time.monotonic() - began
-    done = end_load(cabinet, load)
+    with load_on(cabinet) as load:
+        began = time.monotonic()
+        cabinet.run(f"systemctl stop {UNIT}")
+        lasted_s = time.monotonic() - began
+        done = load.end()
     activation.communicate(timeout=60)
 
     assert done["answered"] > 100
-    assert done["wrong"] == done["failed"] == 0, done
+    assert done["wrong"] == done["failed"] == 0, (done, load.words)
     assert "State 'stop-sigterm' timed out" not in cabinet.run(f"journalctl --unit {UNIT} --no-pager")
     assert lasted_s < 60, "TimeoutStopSec="
     cabinet.run("appliance models deactivate slow")
@@ -328,6 +327,23 @@ def test_a_damaged_slot_leaves_the_rescue_software_with_its_reason_and_no_restar
     assert "neither can start" in found["slots"]["finding"] or "slot A is damaged" in found["slots"]["finding"]
     assert "appliance update apply MEDIUM" in found["slots"]["remedy"]
     assert not infers(cabinet)
+
+
+def test_slots_that_somebody_else_could_write_and_an_owner_that_root_does_not_know_are_named(cabinet):
+    cabinet.run("chmod 777 /var/lib/appliance-software")
+    writable = doctor(cabinet)["slots"]
+    cabinet.run("chmod 755 /var/lib/appliance-software")
+    cabinet.run(f"mkdir -p {STATE}/device && touch {STATE}/device/identity.json")
+    ownerless = doctor(cabinet)["slots"]
+    cabinet.run(f"rm {STATE}/device/identity.json")
+
+    assert "could be written by others than root" in writable["finding"]
+    assert (
+        writable["remedy"]
+        == "chown -R root:root /var/lib/appliance-software; chmod -R go-w /var/lib/appliance-software"
+    )
+    assert "no owner" in ownerless["finding"]
+    assert "appliance provision" in ownerless["remedy"]
 
 
 def copied(system: BootedSystem, name: str, change: Any) -> str:
