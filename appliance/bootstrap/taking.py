@@ -19,7 +19,7 @@ from appliance.bundle.software_item import SoftwareItem
 from appliance.durable import disk_errors
 from appliance.errors import InvalidInput
 from appliance.model.identity import digest_hex
-from appliance.slots.filling import unpack
+from appliance.slots.filling import Expected, unpack
 from appliance.slots.tree import INSTALLATION, check_tree, read_software
 from appliance.updates.medium import Medium, NotOnMedium
 from appliance.updates.read_ahead import chunks
@@ -91,7 +91,7 @@ def _require_whole(path: str, part: Part, hex_digits: str, size_bytes: int) -> N
 def _unpack(archive: Path, item: SoftwareItem, tree: Path) -> None:
     try:
         with archive.open("rb") as stream:
-            unpack(stream, tree, item.unpacked_bytes)
+            unpack(stream, tree, Expected(item.tree, item.size_bytes, item.unpacked_bytes, item.file_count))
         problem = check_tree(tree, item.tree)
         if not problem and read_software(tree) != item.software:
             problem = f"the tree says that it is {read_software(tree)}, its manifest {item.software}"

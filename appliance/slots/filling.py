@@ -5,6 +5,7 @@ record names; the next filling removes them. Record and trees may have different
 the one, `lay_archive` the others.
 """
 
+import io
 import os
 import shutil
 import tarfile
@@ -20,6 +21,7 @@ from appliance.slots.store import SlotStore
 from appliance.slots.tree import CountFile, Software, check_tree, ignore_file, read_software, tree_digest
 
 _FILE_MODE = 0o644
+_PIECE_BYTES = 1024 * 1024
 _DIRECTORY_MODE = 0o755
 
 Bring = Callable[[Path], None]
@@ -27,10 +29,12 @@ Bring = Callable[[Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an archive has to be. tree: its name; unpacked_bytes: of all files together, at most."""
+    """What an archive has to be. tree: its name; the rest is the most that it may hold, and the most that is read."""
 
     tree: str
+    archive_bytes: int
     unpacked_bytes: int
+    file_count: int
 
 
 def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
@@ -57,7 +61,7 @@ def lay_archive(
     """Unpack an archive in a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
 
     def bring(target: Path) -> None:
-        unpack(archive, target, expected.unpacked_bytes)
+        unpack(archive, target, expected)
 
     return _lay(store, name, expected.tree, bring, count)
 
@@ -77,13 +81,13 @@ def note(store: SlotStore, name: SlotName, slot: Slot) -> Slot:
     return slot
 
 
-def unpack(archive: BinaryIO, target: Path, most_bytes: int) -> None:
+def unpack(archive: BinaryIO, target: Path, most: Expected) -> None:
     """Unpack an archive into a new directory. Raises InvalidInput for what is not an archive of plain files, or more
-    than `most_bytes`.
+    than was expected: whoever wrote it may want to fill the disk, or the memory.
     """
     _make_directory(target)
     try:
-        _unpack_members(archive, target, most_bytes)
+        _unpack_members(archive, target, most)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise InvalidInput(f"the software's archive cannot be unpacked: {error}") from error
 
@@ -115,16 +119,20 @@ def _whole(tree: Path, expected: str, count: CountFile) -> Software:
     return read_software(tree)
 
 
-def _unpack_members(archive: BinaryIO, target: Path, most_bytes: int) -> None:
+def _unpack_members(archive: BinaryIO, target: Path, most: Expected) -> None:
     """Unpack files and nothing else; where they may lie is the list's to say, which is checked after."""
     done_bytes = 0
-    with tarfile.open(fileobj=archive, mode="r:") as members:
-        for member in members:
+    limited = _Limited(archive, most.archive_bytes)
+    with tarfile.open(fileobj=limited, mode="r|", bufsize=_PIECE_BYTES) as members:
+        for number, member in enumerate(members, start=1):
             if not member.isreg():
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, which is no file")
             done_bytes += member.size
-            if done_bytes > most_bytes:
-                raise InvalidInput(f"the software's archive holds more than the {most_bytes} bytes that were signed")
+            if done_bytes > most.unpacked_bytes or number > most.file_count:
+                raise InvalidInput(
+                    f"the software's archive holds more than the {most.unpacked_bytes} bytes in {most.file_count} "
+                    "files that were signed"
+                )
             parts = member.name.split("/")
             if any(part in ("", ".", "..") for part in parts):
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, outside of the tree")
@@ -133,8 +141,22 @@ def _unpack_members(archive: BinaryIO, target: Path, most_bytes: int) -> None:
             path = target.joinpath(*parts)
             _make_directory(path.parent)
             with content, path.open("xb") as stream:
-                shutil.copyfileobj(content, stream, 1024 * 1024)
+                shutil.copyfileobj(content, stream, _PIECE_BYTES)
             path.chmod(_FILE_MODE)
+
+
+class _Limited(io.RawIOBase):
+    """The first bytes of a stream: a header in it may claim any length, and is read whole."""
+
+    def __init__(self, stream: BinaryIO, size_bytes: int) -> None:
+        self._stream = stream
+        self._left_bytes = size_bytes
+
+    def read(self, size_bytes: int = -1) -> bytes:
+        """Read on, up to the limit."""
+        data = self._stream.read(min(size_bytes, self._left_bytes) if size_bytes >= 0 else self._left_bytes)
+        self._left_bytes -= len(data)
+        return data
 
 
 def _copy_file(source: str, target: str) -> str:

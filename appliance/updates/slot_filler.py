@@ -115,7 +115,7 @@ def counter(count: CountFiles) -> CountFile:
 
 def expected_of(item: SoftwareItem) -> Expected:
     """What a release's archive has to be."""
-    return Expected(item.tree, item.unpacked_bytes)
+    return Expected(item.tree, item.archive.size_bytes, item.unpacked_bytes, item.file_count)
 
 
 def archive_of(layout: StateLayout, item: SoftwareItem) -> Path:

@@ -24,7 +24,7 @@ def places_of(root: Path) -> Places:
 
 def fill(places: Places, request: dict[str, Any]) -> None:
     with Path(request["archive"]).open("rb") as archive:
-        fill_from_archive(places.slots, SlotName.B, archive, Expected(request["tree"], 1 << 24))
+        fill_from_archive(places.slots, SlotName.B, archive, Expected(request["tree"], 1 << 24, 1 << 24, 99))
 
 
 OPERATIONS: dict[str, Callable[[Places, dict[str, Any]], object]] = {

@@ -39,7 +39,7 @@ def hostile(*members: tarfile.TarInfo) -> io.BytesIO:
 
 
 def of(tree: str) -> Expected:
-    return Expected(tree, unpacked_bytes=1 << 30)
+    return Expected(tree, archive_bytes=1 << 30, unpacked_bytes=1 << 30, file_count=99)
 
 
 def test_an_archive_becomes_a_whole_slot(tmp_path):

@@ -65,7 +65,9 @@ class Box:
             match step:
                 case "filled":
                     with (self.root / "software.tar").open("rb") as archive:
-                        fill_from_archive(store, B, archive, Expected((self.root / "tree").read_text(), 1 << 24))
+                        fill_from_archive(
+                            store, B, archive, Expected((self.root / "tree").read_text(), 1 << 24, 1 << 24, 99)
+                        )
                 case "armed":
                     arm(store, B, "sha256:1", ())
                 case "started":
