@@ -13,12 +13,12 @@ from appliance.settings import Settings
 
 def checks_of_crashes(settings: Settings) -> list[Check]:
     """Examine what the registry remembers; no line where there is no registry, or where it cannot be read."""
-    if not settings.layout.database.exists():
-        return []
     response = pb.StatusResponse()
     try:
+        if not settings.layout.database.exists():
+            return []
         add_crashes(response, ModelRegistry.to_read(settings.layout).crash_guard.crashed())
-    except ApplianceError:
+    except (ApplianceError, OSError):
         return []  # the check of the registry says it
     if not response.crashes:
         return [Check("crashes", Result.OK, "no version was executing when the service died")]
