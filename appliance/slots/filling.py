@@ -2,7 +2,7 @@
 
 Invariant: a slot's record names a tree only when all of it is on the disk. Half-filled slots are directories that no
 record names; the next filling removes them. Record and trees may have different owners: `forget` and `note` change
-the one, `lay_archive` the others.
+the one, `lay_directory` and `lay_archive` the others.
 """
 
 import io
@@ -39,12 +39,8 @@ class Expected:
 
 def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
     """Copy a tree into a slot that does not run. Raises InvalidInput if it is not whole, Failed."""
-
-    def bring(target: Path) -> None:
-        shutil.copytree(source, target, copy_function=_copy_file)
-
     forget(store, name)
-    return note(store, name, _lay(store, name, tree_digest(source), bring, count))
+    return note(store, name, lay_directory(store, name, source, count))
 
 
 def fill_from_archive(
@@ -53,6 +49,15 @@ def fill_from_archive(
     """Unpack an archive into a slot that does not run. Raises InvalidInput, Failed."""
     forget(store, name)
     return note(store, name, lay_archive(store, name, archive, expected, count))
+
+
+def lay_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
+    """Copy a tree to a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
+
+    def bring(target: Path) -> None:
+        shutil.copytree(source, target, copy_function=_copy_file)
+
+    return _lay(store, name, tree_digest(source), bring, count)
 
 
 def lay_archive(

@@ -1,39 +1,75 @@
-"""A tree that an installation brings: into the first slot of a new box, or on trial beside what runs already."""
+"""A tree that an installation brings: into the first slot of a new box, or on trial beside what runs already.
+
+Trees are root's; the record is the service's, whose user may put anything in its place while root works. So root
+works on it as that user: what it names, and where a link leads, is then no more than that user could do anyway.
+"""
 
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.durable import make_directory
+from appliance.durable import disk_errors, make_directory
 from appliance.slots.arming import arm
-from appliance.slots.filling import fill_from_directory
+from appliance.slots.filling import forget, lay_directory, note
 from appliance.slots.places import Places
+from appliance.slots.record import Slot, SlotName
 from appliance.slots.tree import CountFile, tree_digest
 
 
 def install_tree(places: Places, source: Path, count: CountFile) -> str:
     """Install a tree and say in a sentence what happened. Can be repeated. Raises InvalidInput, Failed."""
     store = places.slots
-    make_directory(store.directory)
-    record = store.read()
+    with disk_errors("writing the record of the software slots"):
+        with _as_owner(places.state):
+            make_directory(store.directory)
+        _give_to_owner(places)
+    with _as_owner(places.state):
+        record = store.read()
     digest = tree_digest(source)
     _forget_bytecode(places)
-    try:
-        running = record.slots[record.current]
-        if not running.usable or tree_digest(store.path(record.current)) != running.tree:
-            slot = fill_from_directory(store, record.current, source, count)
-            return f"software {slot.version} is in slot {record.current}"
-        if running.tree == digest:
-            return f"software {running.version} is in slot {record.current} already"
-        other = record.current.other
-        slot = record.slots[other]
-        if slot.tree != digest or not slot.usable:
-            slot = fill_from_directory(store, other, source, count)
+    running = record.slots[record.current]
+    if not running.usable or tree_digest(store.path(record.current)) != running.tree:
+        slot = _fill(places, record.current, source, count)
+        return f"software {slot.version} is in slot {record.current}"
+    if running.tree == digest:
+        return f"software {running.version} is in slot {record.current} already"
+    other = record.current.other
+    slot = record.slots[other]
+    if slot.tree != digest or not slot.usable:
+        slot = _fill(places, other, source, count)
+    with _as_owner(places.state):
         arm(store, other, ticket="", live=())
-        return f"software {slot.version} is in slot {other}: the next start of the service tries it"
+    return f"software {slot.version} is in slot {other}: the next start of the service tries it"
+
+
+def _fill(places: Places, name: SlotName, source: Path, count: CountFile) -> Slot:
+    with _as_owner(places.state):
+        forget(places.slots, name)
+    slot = lay_directory(places.slots, name, source, count)
+    with _as_owner(places.state):
+        return note(places.slots, name, slot)
+
+
+@contextmanager
+def _as_owner(directory: Path) -> Iterator[None]:
+    """Have no more rights than the owner of a directory. Nothing changes where that is root, or nobody is root."""
+    owner = directory.stat() if os.geteuid() == 0 and directory.exists() else None
+    if owner is None or owner.st_uid == 0:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    try:
+        os.setgroups([owner.st_gid])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
     finally:
-        _give_to_owner(places)
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def _forget_bytecode(places: Places) -> None:
@@ -42,9 +78,9 @@ def _forget_bytecode(places: Places) -> None:
 
 
 def _give_to_owner(places: Places) -> None:
-    """The record that root wrote belongs to whoever owns the state directory: the daemon writes it next.
+    """A record that an installation before left as root's belongs to whoever owns the state directory.
 
-    Nothing is followed: that user may put anything in its place meanwhile.
+    Nothing is followed: that user may put anything in its place meanwhile. Raises OSError.
     """
     if os.geteuid() != 0:
         return

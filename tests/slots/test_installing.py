@@ -1,0 +1,82 @@
+"""Root installs while the service, which owns the record, may be somebody else's."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import Failed
+from appliance.slots.installing import install_tree
+from appliance.slots.places import Places
+from appliance.slots.record import SlotName, SlotRecord
+from tests.slots.trees import make_tree
+
+SERVICE = 65534
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for another user")
+
+
+class RootsTrees(Places):
+    """Trees apart from the record, as on an installed box."""
+
+    @property
+    def slots(self):
+        found = super().slots
+        found.trees = self.rescue.parent / "software"
+        return found
+
+
+@pytest.fixture
+def places() -> Iterator[Places]:
+    """Of a box whose state belongs to the service; not below tmp_path, which is for root alone."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        (root / "state" / "slots").mkdir(parents=True)
+        for path in (root / "state", root / "state" / "slots"):
+            os.chown(path, SERVICE, SERVICE)
+        make_tree(root / "rescue")
+        yield RootsTrees(root / "state", root / "rescue", root / "bytecode", root / "run")
+
+
+def install(places: Places) -> str:
+    return install_tree(places, places.rescue, lambda _: None)
+
+
+@root_only
+def test_trees_are_roots_and_the_record_is_the_services(places):
+    assert install(places) == "software 0.1.0 is in slot A"
+
+    (copy, *_) = copies = list(places.slots.directory.iterdir())
+    assert {path.stat().st_uid for path in copies} == {SERVICE}
+    assert places.slots.path(SlotName.A).stat().st_uid == 0
+    assert os.geteuid() == 0
+    os.chown(copy, 0, 0)  # as an installation left it that was cut off
+    assert "already" in install(places)
+    assert copy.stat().st_uid == SERVICE
+
+
+@root_only
+def test_what_the_record_names_is_removed_with_the_rights_of_the_service_only(places):
+    with tempfile.TemporaryDirectory() as name:
+        roots = Path(name, "roots")
+        roots.write_text("precious")
+        places.slots.write(replace(SlotRecord(), undo=str(roots)))
+        with contextlib.suppress(Failed):
+            install(places)
+        assert roots.read_text() == "precious"
+
+
+@root_only
+def test_a_link_in_place_of_the_record_leads_root_nowhere(places):
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        places.slots.directory.rmdir()
+        places.slots.directory.symlink_to(name)
+
+        with pytest.raises(Failed, match="Not a directory"):
+            install(places)
+        assert list(Path(name).iterdir()) == []
