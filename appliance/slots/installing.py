@@ -27,7 +27,7 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
             make_directory(store.directory)
         _give_to_owner(places)
     with _as_owner(places.state):
-        record = store.read()
+        record = store.read_or_begin()
     digest = tree_digest(source)
     _forget_bytecode(places)
     running = record.slots[record.current]

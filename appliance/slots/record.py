@@ -5,8 +5,9 @@ Pure. Written as one JSON object with its own digest, so that a torn copy is tol
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from appliance.errors import InvalidInput
 
 TRIES = 3  # starts that a new slot gets before what was before runs again
 _SCHEMA = 1
+_NAMES = ("live", "ends")  # tuples, which JSON does not know
+_COPY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")  # the name of a file beside the record, and never a path
 
 
 class SlotName(StrEnum):
@@ -124,20 +127,38 @@ class SlotRecord:
             if (schema := document.pop("schema")) != _SCHEMA:
                 raise InvalidInput(f"its form is {schema}, expected {_SCHEMA}")
             return cls(**_parsed(document))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise InvalidInput(f"{type(error).__name__}: {error}") from error
 
 
 def _parsed(document: dict[str, Any]) -> dict[str, Any]:
     trial, fallback, run = document["trial"], document["fallback"], document["run"]
-    return document | {
+    found = document | {
         "current": SlotName(document["current"]),
-        "slots": {SlotName(name): Slot(**slot) for name, slot in document["slots"].items()},
-        "trial": trial and Trial(**_named(trial | {name: tuple(trial[name]) for name in ("live", "ends")})),
-        "fallback": fallback and Fallback(**_named(fallback)),
-        "run": run and Run(**_named(run)),
+        "slots": {SlotName(name): Slot(**_checked(Slot, slot)) for name, slot in document["slots"].items()},
+        "trial": trial and Trial(**_checked(Trial, _named(trial) | {key: tuple(trial[key]) for key in _NAMES})),
+        "fallback": fallback and Fallback(**_checked(Fallback, _named(fallback))),
+        "run": run and Run(**_checked(Run, _named(run))),
     }
+    if len(found["slots"]) != len(SlotName) or not all(isinstance(each, str) for each in _names_in(found["trial"])):
+        raise ValueError("slots or names are missing")
+    copies = [document["undo"], document["restoring"], *([trial["snapshot"]] if trial else [])]
+    if any(copy and not _COPY.fullmatch(copy) for copy in copies):
+        raise ValueError(f"{str(copies)[:120]} are no names of copies of the registry")
+    return _checked(SlotRecord, found)
+
+
+def _names_in(trial: Trial | None) -> tuple[str, ...]:
+    return (*trial.live, *trial.ends) if trial is not None else ()
 
 
 def _named(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"slot": SlotName(document["slot"])}
+
+
+def _checked(kind: type, document: dict[str, Any]) -> dict[str, Any]:
+    """Return it if words, numbers and truths are where they belong: whoever wrote it is trusted in nothing."""
+    for each in fields(kind):
+        if each.type in (str, int, bool) and each.name in document and type(document[each.name]) is not each.type:
+            raise TypeError(f"{each.name} is {str(document[each.name])[:120]!r}")
+    return document

@@ -3,6 +3,8 @@
 Writers take turns by the directory's flock.
 """
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from appliance.errors import Failed, InvalidInput
 from appliance.slots.record import SlotName, SlotRecord
 
 _COPIES = ("record.a", "record.b")
+_LARGEST_BYTES = 4 * 1024 * 1024
 
 
 class SlotStore:
@@ -39,7 +42,7 @@ class SlotStore:
         found, problems = [], []
         for copy in _COPIES:
             try:
-                found.append(SlotRecord.parse((self.directory / copy).read_bytes()))
+                found.append(SlotRecord.parse(_content(self.directory / copy)))
             except FileNotFoundError:
                 continue
             except InvalidInput as error:
@@ -52,6 +55,13 @@ class SlotStore:
                 hint="install the software again: apt install ./appliance_*.deb, or scripts/install.sh",
             )
         return max(found, key=lambda record: record.number, default=SlotRecord())
+
+    def read_or_begin(self) -> SlotRecord:
+        """Return the record; where no copy is whole, an empty one in their place. Raises Failed."""
+        try:
+            return self.read()
+        except Failed:
+            return self.write(SlotRecord())
 
     def change(self, change: Callable[[SlotRecord], SlotRecord]) -> SlotRecord:
         """Read, change and write in one turn: the daemon and the selector may both be at work. Raises Failed."""
@@ -74,3 +84,18 @@ class SlotStore:
             make_directory(self.directory)
             write_file(target, record.to_bytes(), mode=0o644)
         return record
+
+
+def _content(path: Path) -> bytes:
+    """Read a file that others may have put there: no link, nothing that never ends or makes a reader wait.
+
+    Raises InvalidInput, OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidInput("it is no file")
+        data = stream.read(_LARGEST_BYTES + 1)
+    if len(data) > _LARGEST_BYTES:
+        raise InvalidInput(f"it has more than {_LARGEST_BYTES} bytes")
+    return data

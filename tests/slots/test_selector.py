@@ -206,6 +206,8 @@ def test_a_damaged_record_starts_the_rescue_software_and_an_installation_mends_i
 
     assert cabinet.start()["version"] == "0.0.1"
     assert "damaged" in cabinet.call("status").stderr
+    cabinet.fill("0.3.0")
+    assert cabinet.start()["version"] == "0.3.0"
 
 
 def test_a_box_without_any_software_says_what_to_install(cabinet):

@@ -1,3 +1,8 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+
 import pytest
 
 from appliance.errors import Failed, InvalidInput
@@ -14,6 +19,11 @@ FULL = SlotRecord(
     "undo.db",
     "restoring.db",
 )
+
+
+def signed(document: object) -> bytes:
+    line = json.dumps(document).encode()
+    return line + b"\n" + hashlib.sha256(line).hexdigest().encode() + b"\n"
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
@@ -35,6 +45,55 @@ def test_a_damaged_copy_leaves_the_one_before(tmp_path, damage):
     path.write_bytes(damage)
 
     assert store.read() == before
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"slots": {}},
+        {"slots": []},
+        {"slots": {"A": {"tree": 5}, "B": {}}},
+        {"number": "9"},
+        {"number": float("inf")},
+        {"trial": 5},
+        {"confirmed": ["x"]},
+        {"undo": "/etc/passwd"},
+        {"undo": "../registry.db"},
+        {"restoring": "a/b"},
+    ],
+)
+def test_a_record_that_is_none_is_damaged_whatever_its_digest_says(tmp_path, said):
+    store = SlotStore(tmp_path / "slots")
+    store.write(SlotRecord())
+    for path in store.directory.iterdir():
+        path.write_bytes(signed(json.loads(path.read_bytes().partition(b"\n")[0]) | said))
+
+    with pytest.raises(Failed, match="damaged"):
+        store.read()
+    assert store.read_or_begin().number == 1
+    assert store.read() == SlotRecord(number=1)
+
+
+@pytest.mark.parametrize("document", ["text", 5, ["schema"], None])
+def test_any_json_is_refused_that_is_no_record(document):
+    with pytest.raises(InvalidInput):
+        SlotRecord.parse(signed(document))
+
+
+def test_lists_in_lists_are_no_record():
+    data = b"[" * 100_000
+    with pytest.raises(InvalidInput):
+        SlotRecord.parse(data + b"\n" + hashlib.sha256(data).hexdigest().encode())
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_makes_nobody_wait(tmp_path, put):
+    store = SlotStore(tmp_path / "slots")
+    store.directory.mkdir()
+    put(store.directory / "record.a")
+
+    with pytest.raises(Failed, match="damaged"):
+        store.read()
 
 
 def test_two_damaged_copies_are_an_error_with_its_remedy_and_never_an_empty_record(tmp_path):
