@@ -12,14 +12,18 @@ from appliance.slots.store import SlotStore
 
 
 def arm(store: SlotStore, name: SlotName, ticket: str, live: tuple[str, ...]) -> SlotRecord:
-    """Put a filled slot on trial: the next start is its first. Raises Failed if it holds nothing."""
+    """Put a filled slot on trial: the next start is its first. Raises Failed if it holds nothing.
+
+    A trial that has begun there has copied the registry as it was before: that copy stays the way back.
+    """
 
     def armed(record: SlotRecord) -> SlotRecord:
         if not record.slots[name].usable:
             raise Failed(
                 f"slot {name} holds no software that could be tried: {record.slots[name].problem or 'empty'}"
             )
-        return replace(record, trial=Trial(name, TRIES, ticket, live))
+        snapshot = record.trial.snapshot if record.trial is not None else ""
+        return replace(record, trial=Trial(name, TRIES, ticket, live, snapshot))
 
     return store.change(armed)
 

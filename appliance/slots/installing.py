@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.durable import disk_errors, make_directory
+from appliance.errors import Busy
 from appliance.slots.arming import arm
 from appliance.slots.filling import forget, lay_directory, note
 from appliance.slots.places import Places
-from appliance.slots.record import Slot, SlotName
+from appliance.slots.record import Slot, SlotName, SlotRecord
 from appliance.slots.tree import CountFile, tree_digest
 
 
 def install_tree(places: Places, source: Path, count: CountFile) -> str:
-    """Install a tree and say in a sentence what happened. Can be repeated. Raises InvalidInput, Failed."""
+    """Install a tree and say in a sentence what happened. Can be repeated. Raises InvalidInput, Failed, Busy."""
     store = places.slots
     with disk_errors("writing the record of the software slots"):
         with _as_owner(places.state):
@@ -28,6 +29,7 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
         _give_to_owner(places)
     with _as_owner(places.state):
         record = store.read_or_begin()
+    _require_no_open_update(record)
     digest = tree_digest(source)
     _forget_bytecode(places)
     running = record.slots[record.current]
@@ -43,6 +45,17 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
     with _as_owner(places.state):
         arm(store, other, ticket="", live=())
     return f"software {slot.version} is in slot {other}: the next start of the service tries it"
+
+
+def _require_no_open_update(record: SlotRecord) -> None:
+    """Leave the slot to an update whose software is on trial there: its ticket would vouch for other software."""
+    trial = record.trial
+    if trial is not None and trial.ticket:
+        raise Busy(
+            f"an update's software is on trial in slot {trial.slot}",
+            hint="let it end, at most three starts: systemctl start appliance, then appliance update status; then "
+            "install again (a package: dpkg --configure -a)",
+        )
 
 
 def _fill(places: Places, name: SlotName, source: Path, count: CountFile) -> Slot:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Failed
-from appliance.slots.arming import back, keep, note_ready, refuse
+from appliance.slots.arming import arm, back, keep, note_ready, refuse
 from appliance.slots.record import SlotName
 from appliance.slots.store import SlotStore
 from tests.slots.test_filling import database, rows
@@ -239,3 +239,32 @@ def test_status_is_there_for_programs(cabinet):
 
     assert told["slots"]["A"]["tree"] == digest
     assert told["current"] == "A"
+
+
+def test_an_installation_during_a_trial_keeps_the_registry_of_before(cabinet):
+    cabinet.fill("0.1.0")
+    registry = cabinet.root / "state" / "registry.db"
+    database(registry, 1).close()
+    cabinet.fill("0.2.0", data_epoch=2)
+    cabinet.start()
+    database(registry, 2).close()  # as the software on trial writes it
+    cabinet.fill("0.3.0", data_epoch=2)
+    for _ in range(3):
+        assert cabinet.start()["version"] == "0.3.0"
+
+    assert cabinet.start()["version"] == "0.1.0"
+    assert rows(registry) == [1]
+
+
+def test_an_installation_leaves_the_slot_to_an_update_that_is_on_trial(cabinet):
+    cabinet.fill("0.1.0")
+    cabinet.fill("0.2.0")
+    arm(cabinet.store, B, "sha256:1", ())
+    before = cabinet.store.read()
+    make_tree(cabinet.root / "newer", "0.3.0")
+    done = cabinet.call("fill", str(cabinet.root / "newer"))
+
+    assert done.returncode == 1
+    assert "on trial in slot B" in done.stderr
+    assert cabinet.store.read() == before
+    assert cabinet.start()["version"] == "0.2.0"
