@@ -130,7 +130,7 @@ def _unpack_members(archive: BinaryIO, target: Path, most: Expected) -> None:
     limited = _Limited(archive, most.archive_bytes)
     with tarfile.open(fileobj=limited, mode="r|", bufsize=_PIECE_BYTES) as members:
         for number, member in enumerate(members, start=1):
-            if not member.isreg():
+            if not member.isreg() or member.issparse():  # a hole has any size, a negative one too
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, which is no file")
             done_bytes += member.size
             if done_bytes > most.unpacked_bytes or number > most.file_count:

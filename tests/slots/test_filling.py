@@ -84,6 +84,23 @@ def test_an_archive_holds_files_and_nothing_else(tmp_path, kind):
         fill_from_archive(SlotStore(tmp_path / "slots"), B, hostile(member), of("0" * 64))
 
 
+def test_an_archive_cannot_fill_the_disk_with_holes(tmp_path):
+    def sparse(name: str, size_bytes: int) -> bytes:
+        member = tarfile.TarInfo(name)
+        member.type = tarfile.GNUTYPE_SPARSE
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        header[483:495] = tarfile.itn(size_bytes, 12, tarfile.GNU_FORMAT)
+        header[148:156] = b" " * 8
+        header[148:156] = f"{tarfile.calc_chksums(bytes(header))[0]:06o}\0 ".encode()
+        return bytes(header)
+
+    store = SlotStore(tmp_path / "slots")
+    content = io.BytesIO(sparse("site/a", -(10**12)) + sparse("site/b", 1 << 20) + bytes(1024))
+    with pytest.raises(InvalidInput, match="which is no file"):
+        fill_from_archive(store, B, content, of("0" * 64))
+    assert not list(store.trees.rglob("site"))
+
+
 @pytest.mark.parametrize("bring", ["archive", "directory"])
 def test_everybody_may_read_a_slot_whatever_the_umask_of_the_one_who_fills_it(tmp_path, bring):
     store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree")
