@@ -110,6 +110,8 @@ def connect(address: str, *, hint: str) -> Iterator[Connection]:
     try:
         _knock(address)
     except OSError as error:
+        if isinstance(error, PermissionError):
+            hint = "the same command as root: sudo appliance ..."
         raise DaemonUnreachable(f"no daemon answers at {address}: {_reason(error, address)}", hint=hint) from error
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
         yield Connection(address, channel, hint)
@@ -243,7 +245,7 @@ def _reason(error: OSError, address: str) -> str:
         case errno.ECONNREFUSED:
             return "it is not running (connection refused)"
         case errno.EACCES | errno.EPERM:
-            return f"permission denied: {path} belongs to another user (try sudo)"
+            return f"permission denied: {path} belongs to another user"
         case None if path != address:
             return f"the path has {len(os.fsencode(path))} bytes, too many for a Unix socket: {error}"
         case _:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from appliance import __version__
 from appliance.cli.service_checks import installed_unit
+from appliance.cli.state_checks import hidden
 from appliance.cli.unit_credentials import missing_credentials, words_of
 from appliance.daemon.box_watch import box_state
 from appliance.daemon.update_room import has_gpu
@@ -15,7 +16,7 @@ from appliance.errors import ApplianceError
 from appliance.hardware.reader import HardwareReader, read_within
 from appliance.hardware.watch import WatchedHardware
 from appliance.registry.model_registry import ModelRegistry
-from appliance.rpc.box_state import add_box
+from appliance.rpc.box_state import BoxState, add_box
 from appliance.rpc.crash_message import add_crashes
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.rpc.update_methods import device_status
@@ -24,6 +25,9 @@ from appliance.updates.box import Box
 from appliance.updates.software_slots import SoftwareSlots
 
 UNREACHABLE = "UNREACHABLE"
+SUDO = "sudo appliance status"
+
+Part = Callable[[Settings, pb.StatusResponse], None]
 
 
 def status_from_disk(settings: Settings) -> pb.StatusResponse:
@@ -33,14 +37,16 @@ def status_from_disk(settings: Settings) -> pb.StatusResponse:
         response.model_source.registry_path = str(settings.layout.root)
     else:
         response.model_source.directory_path = str(settings.models_directory)
-    for part in (_add_unit, _add_box, _add_models, _add_crashes, _add_device):
+    parts: tuple[Part, ...] = (_add_unit, _add_box, _add_models, _add_crashes, _add_device)
+    if (check := hidden("state", settings.layout.root)) is not None:
+        response.problems.append(f"{check.finding}: its models, software and updates are not shown ({SUDO})")
+        parts = (_add_unit, _add_hardware)
+    for part in parts:
         _attempt(part, settings, response)
     return response
 
 
-def _attempt(
-    part: Callable[[Settings, pb.StatusResponse], None], settings: Settings, response: pb.StatusResponse
-) -> None:
+def _attempt(part: Part, settings: Settings, response: pb.StatusResponse) -> None:
     try:
         part(settings, response)
     except ApplianceError as error:
@@ -53,11 +59,20 @@ def _attempt(
         response.problems.append(problem)
 
 
-def _add_box(settings: Settings, response: pb.StatusResponse) -> None:
+def _add_hardware(settings: Settings, response: pb.StatusResponse) -> None:
+    add_box(response, BoxState(_watched(settings, response)))
+
+
+def _watched(settings: Settings, response: pb.StatusResponse) -> WatchedHardware | None:
     hardware = read_within(HardwareReader(settings.layout.root))
     if hardware is None:
         response.problems.append("a driver keeps the machine's facts from being read (look: journalctl -k)")
-    watched = None if hardware is None else WatchedHardware(hardware, age_s=0.0)
+        return None
+    return WatchedHardware(hardware, age_s=0.0)
+
+
+def _add_box(settings: Settings, response: pb.StatusResponse) -> None:
+    watched = _watched(settings, response)
     add_box(response, box_state(settings.layout, watched, SoftwareSlots.of(settings.layout)))
     if response.HasField("slots"):
         response.slots.running = ""  # this command is no daemon

@@ -235,6 +235,11 @@ def test_an_ordinary_user_is_told_what_only_root_may_see(cabinet):
 
     assert {"state", "registry", "seal", "slots", "owner", "daemon", "addresses"} <= set(found)
     assert {line["remedy"] for line in found.values()} == {"sudo appliance doctor"}
+    shown = cabinet.run("runuser -u nobody -- appliance status", check=False)
+    assert "cannot be read by this user" in shown
+    assert "memory" in shown
+    assert "Errno" not in shown
+    assert "next: the same command as root: sudo appliance" in shown
     refused = cabinet.run("runuser -u nobody -- appliance logs", check=False)
     assert "the journal cannot be read by this user" in refused
     assert "sudo appliance logs" in refused
