@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Failed
 from appliance.sd_notify import SystemdNotifier
 from appliance.slots.arming import note_ready
 from appliance.slots.choice import ended
@@ -45,10 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 run_software(places, options.arguments)
             case "adopt":
                 run_software(places, [], ADOPTION)
-            case "ready":
-                note_ready(places.slots)
-            case "ended":
-                _note_end(places)
+            case "ready" | "ended":
+                _note(places, options.command)
             case "fill":
                 _say(install_tree(places, _only(options.arguments, "fill TREE"), lambda _: None))
             case "status":
@@ -91,9 +89,17 @@ def _tell_systemd(status: str) -> None:
     notifier.extend_timeout(_PATIENCE_S)
 
 
-def _note_end(places: Places) -> None:
-    how, counts = how_it_ended(os.environ)
-    if places.slots.exists:
+def _note(places: Places, command: str) -> None:
+    """Note how a start goes. Nothing in a damaged record: systemd would end the rescue software for that failure."""
+    try:
+        places.slots.read()
+    except Failed as error:
+        _say(f"nothing is noted: {error.message}")
+        return
+    if command == "ready":
+        note_ready(places.slots)
+    elif places.slots.exists:
+        how, counts = how_it_ended(os.environ)
         places.slots.change(lambda record: ended(record, how, counts=counts))
 
 

@@ -268,3 +268,14 @@ def test_an_installation_leaves_the_slot_to_an_update_that_is_on_trial(cabinet):
     assert "on trial in slot B" in done.stderr
     assert cabinet.store.read() == before
     assert cabinet.start()["version"] == "0.2.0"
+
+
+@pytest.mark.parametrize("command", ["ready", "ended"])
+def test_a_damaged_record_does_not_end_the_rescue_software(cabinet, command):
+    cabinet.fill("0.1.0")
+    for copy in ("record.a", "record.b"):
+        (cabinet.store.directory / copy).write_bytes(b"torn")
+    cabinet.start()
+    done = cabinet.call(command, SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0")
+
+    assert (done.returncode, "damaged" in done.stderr) == (0, True)

@@ -135,3 +135,18 @@ def test_software_is_taken_back_because_an_operator_wants_it(cabinet, owner):
     assert settled(cabinet)["state"] == "ROLLED_BACK"
     assert slots(cabinet)["current"] != newer
     assert infers(cabinet)
+
+
+def test_a_damaged_record_leaves_the_rescue_software_and_an_installation_mends_it(cabinet):
+    cabinet.run("for copy in a b; do echo torn > /var/lib/appliance/slots/record.$copy; done")
+    cabinet.run(f"systemctl restart {UNIT}")
+    before = cabinet.show(UNIT, "ActiveState", "NRestarts", "StatusText")
+    cabinet.run("sleep 5")
+
+    assert before["ActiveState"] == "active"
+    assert "record of the software slots is damaged" in before["StatusText"]
+    assert cabinet.show(UNIT, "ActiveState", "NRestarts", "StatusText") == before
+    cabinet.run("/usr/lib/appliance/host-setup configure")
+    cabinet.run(f"systemctl restart {UNIT}")
+    assert cabinet.run("stat -c %U /var/lib/appliance/slots/record.?").split() == ["appliance"] * 2
+    assert infers(cabinet)
