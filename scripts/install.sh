@@ -99,6 +99,7 @@ say "copying"
 rm -rf /usr/lib/appliance/rescue.old /usr/lib/appliance/rescue.new
 mkdir -p /usr/lib/appliance
 cp -r "$root/usr/lib/appliance/rescue" /usr/lib/appliance/rescue.new
+chmod -R u=rwX,go=rX /usr/lib/appliance/rescue.new # a medium may know no modes
 [ ! -d /usr/lib/appliance/rescue ] || mv /usr/lib/appliance/rescue /usr/lib/appliance/rescue.old
 mv /usr/lib/appliance/rescue.new /usr/lib/appliance/rescue
 rm -rf /usr/lib/appliance/rescue.old
@@ -106,6 +107,7 @@ rm -rf /usr/lib/appliance/rescue.old
     if [ "$path" = /etc/appliance/appliance.toml ] && [ -e "$path" ]; then continue; fi
     mkdir -p "$(dirname "$path")"
     cp "$root$path" "$path.new"
+    if [ "$(head -c 2 "$path.new")" = '#!' ]; then chmod 755 "$path.new"; else chmod 644 "$path.new"; fi
     mv "$path.new" "$path"
 done
 (cd "$root" && find . -type f ! -path './usr/lib/appliance/rescue/*' ! -path './etc/*') | sed 's/^\.//' > "$list"

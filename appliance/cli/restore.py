@@ -54,7 +54,8 @@ def restore(
             with progress() as advance:
                 done = restore_state(layout, file, unlock, said, utc_now, advance)
             trust = TrustStore(layout.trust)
-            if trust.is_provisioned:
+            # What the box had by itself may have been put there by whoever had taken the service over.
+            if trust.is_provisioned and not done.trust_stays:
                 know_owner(layout, trust.bootstrap())
     if as_json:
         print_json(_document(done, dry_run=dry_run))

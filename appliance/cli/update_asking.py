@@ -83,6 +83,13 @@ def require_local_console() -> None:
         )
 
 
+# Models and engines belong to the service; root running them would give root to whoever has taken the service over.
+_NOT_AS_ROOT = (
+    "start it: systemctl start appliance, which takes updates even if no slot can run; if it does not start: "
+    "appliance doctor; or as the service's user: sudo -u appliance appliance update apply MEDIUM"
+)
+
+
 def _done(
     settings: Settings,
     by_daemon: Callable[[AdminClient], Iterable[pb.UpdateEvent]],
@@ -96,6 +103,8 @@ def _done(
     except DaemonUnreachable as error:
         if settings.layout.admin_socket.exists() and not os.access(settings.layout.admin_socket, os.W_OK):
             raise
+        if settings.layout.is_installed and os.geteuid() == 0:
+            raise DaemonUnreachable(error.message, hint=_NOT_AS_ROOT) from error
         say(f"no daemon runs ({error.message}): doing it here")
     try:
         return run_offline(settings, here, steps.show)

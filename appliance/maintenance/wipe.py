@@ -46,7 +46,7 @@ _STAYS = frozenset({"slots", "run", "lost+found", ERASURE_RECORD})
 _KEYS = ("device/receipt.key", "device", "trust")
 _LEFT = (
     "Backups, exports and receipts outside of the box.",
-    "Settings and TLS keys in /etc/appliance: uninstall.sh --purge removes the settings.",
+    "Settings and TLS keys in /etc/appliance: apt purge appliance, or uninstall.sh --state, removes them.",
     "The system's own journal, which names models and never holds payloads: journalctl --vacuum-time=1s.",
     "The software, which holds no data of the owner.",
 )

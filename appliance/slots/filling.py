@@ -5,11 +5,13 @@ record names; the next filling removes them. Record and trees may have different
 the one, `lay_directory` and `lay_archive` the others.
 """
 
+import fcntl
 import io
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -98,12 +100,11 @@ def unpack(archive: BinaryIO, target: Path, most: Expected) -> None:
 
 
 def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: CountFile) -> Slot:
+    """Bring a tree beside what lies there, which goes when the new one proves to be whole. One at a time."""
     target = store.path(name)
     partial = target.with_suffix(".tmp")
-    with disk_errors(f"filling software slot {name}"):
-        make_directory(store.trees)
+    with disk_errors(f"filling software slot {name}"), _turn(store):
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(target, ignore_errors=True)
         try:
             bring(partial)
             software = _whole(partial, expected, count)
@@ -112,9 +113,22 @@ def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: C
             raise
         _open_to_all(partial)
         _sync_tree(partial)
+        shutil.rmtree(target, ignore_errors=True)
         os.rename(partial, target)  # noqa: PTH104  (counted by tests of crashes)
         fsync_directory(store.trees)
     return Slot(expected, software.version, software.data_epoch)
+
+
+@contextmanager
+def _turn(store: SlotStore) -> Iterator[None]:
+    """Keep an installation and an update out of each other's way. A file that nobody else can open, and so hold."""
+    make_directory(store.trees)
+    descriptor = os.open(store.trees / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _whole(tree: Path, expected: str, count: CountFile) -> Software:

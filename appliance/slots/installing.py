@@ -5,7 +5,6 @@ works on it as that user: what it names, and where a link leads, is then no more
 """
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,6 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
         record = store.read_or_begin()
     _require_no_open_update(record)
     digest = tree_digest(source)
-    _forget_bytecode(places)
     running = record.slots[record.current]
     if not running.usable or tree_digest(store.path(record.current)) != running.tree:
         slot = _fill(places, record.current, source, count)
@@ -83,11 +81,6 @@ def _as_owner(directory: Path) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(group)
         os.setgroups(groups)
-
-
-def _forget_bytecode(places: Places) -> None:
-    """Forget what root compiled of trees that may be gone; the next command compiles again."""
-    shutil.rmtree(places.roots_bytecode, ignore_errors=True)
 
 
 def _give_to_owner(places: Places) -> None:

@@ -11,11 +11,10 @@ _TREES = Path("/var/lib/appliance-software")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of one box; others for tests. The state, compiled code and `runtime` are the service's, the rest is root's."""
+    """Of one box; others for tests. The state and `runtime` are the service's, the rest is root's."""
 
     state: Path = _STATE
     rescue: Path = Path("/usr/lib/appliance/rescue")
-    bytecode: Path = Path("/var/cache/appliance/bytecode")
     runtime: Path = Path("/run/appliance")
     boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")
 
@@ -23,11 +22,6 @@ class Places:
     def slots(self) -> SlotStore:
         """The slots and their record."""
         return SlotStore(self.state / "slots", _TREES if self.state == _STATE else None)
-
-    @property
-    def roots_bytecode(self) -> Path:
-        """Compiled code of what root runs: none that anybody else could write."""
-        return self.slots.trees / "bytecode"
 
     @property
     def rescued(self) -> Path:

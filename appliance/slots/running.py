@@ -9,32 +9,24 @@ from typing import NoReturn
 
 from appliance.errors import ApplianceError
 from appliance.slots.places import Places
-from appliance.slots.tree import SITE, tree_digest
+from appliance.slots.tree import SITE
 
 COMMAND_LINE = "appliance.cli.main"
 ADOPTION = "appliance.updates.adoption"
 _START = "import sys, importlib; sys.path.insert(0, sys.argv.pop(1)); importlib.import_module(sys.argv.pop(1)).main()"
 
 
-def command_of(
-    tree: Path, digest: str, bytecode: Path | None, arguments: Sequence[str], module: str = COMMAND_LINE
-) -> list[str]:
+def command_of(tree: Path, arguments: Sequence[str], module: str = COMMAND_LINE) -> list[str]:
     """Return the command that runs a module's `main` of a tree, such as `appliance ARGUMENTS`.
 
-    bytecode: where compiled code is kept, one directory for each tree; None: nowhere. Trees themselves never change.
+    Compiled code lies in the tree, signed like the rest; none is written, and none is read from anywhere else.
     """
-    keep = ["-B"] if bytecode is None else ["-X", f"pycache_prefix={bytecode / digest[:16]}"]
-    return [sys.executable, "-I", *keep, "-c", _START, str(tree / SITE), module, *arguments]
+    return [sys.executable, "-I", "-B", "-c", _START, str(tree / SITE), module, *arguments]
 
 
 def run_software(places: Places, arguments: Sequence[str], module: str = COMMAND_LINE) -> NoReturn:
     """Become a command of the software that runs. Root runs nothing that another user could have written."""
-    tree, as_root = software_to_run(places), os.geteuid() == 0
-    command = command_of(
-        tree, tree_digest(tree), places.roots_bytecode if as_root else places.bytecode, arguments, module
-    )
-    if not as_root:
-        command.insert(1, "-B")  # compiled code is the service's to keep
+    command = command_of(software_to_run(places), arguments, module)
     os.execv(command[0], command)  # noqa: S606  (a fixed form, no shell)
 
 

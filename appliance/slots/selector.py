@@ -36,7 +36,7 @@ trial-open       exit status 0 while a trial is open, else 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; `start` and `run` do not return."""
     options = _parser().parse_args(arguments)
-    places = Places(options.state, options.rescue, options.bytecode, options.runtime)
+    places = Places(options.state, options.rescue, options.runtime)
     try:
         match options.command:
             case "start":
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "select.pyz", description=__doc__, epilog=_COMMANDS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     usual = Places()
-    for name in ("state", "rescue", "bytecode", "runtime"):
+    for name in ("state", "rescue", "runtime"):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", default=getattr(usual, name))
     parser.add_argument(
         "command", choices=["start", "run", "adopt", "ready", "ended", "fill", "status", "trial-open"]

@@ -40,7 +40,7 @@ def prepare_start(places: Places, arguments: list[str], tell: Tell) -> Start:
         return _rescue(places, choice)
     _mark_rescued(places, rescued=False)
     slot = choice.record.slots[choice.slot]
-    command = command_of(places.slots.path(choice.slot), slot.tree, places.bytecode, ["serve", *arguments])
+    command = command_of(places.slots.path(choice.slot), ["serve", *arguments])
     trial = choice.record.trial
     story = [f"starting software {slot.version} from slot {choice.slot}"]
     if trial is not None and trial.slot is choice.slot:
@@ -114,15 +114,14 @@ def _check(places: Places, record: SlotRecord, name: SlotName, boot_id: str, tel
 
 def _rescue(places: Places, choice: Choice) -> Start:
     tree = places.rescue
-    digest = tree_digest(tree)
-    if not digest:
+    if not tree_digest(tree):
         raise Failed(
             f"no software can be started ({choice.reason}), and there is no rescue software in {tree}",
             hint="install it again: apt install ./appliance_*.deb, or scripts/install.sh",
         )
     _mark_rescued(places, rescued=True)
     more = ["--rescue-seconds", str(RESCUE_S)] if choice.again else []
-    command = command_of(tree, digest, places.bytecode, ["serve", "--rescue", choice.reason, *more])
+    command = command_of(tree, ["serve", "--rescue", choice.reason, *more])
     return Start(command, [f"rescue: {choice.reason}"])
 
 

@@ -5,21 +5,22 @@ verified again, against the root of trust that root got when the box was provisi
 root can have written. Expiry is not judged here: the service does, and a clock on a box proves nothing. An older
 release than the last one that came this way is refused.
 
-One order on standard input, as a line of JSON; lines of JSON on standard output (order_lines.py).
+One order on standard input, as a line of JSON; lines of JSON on standard output (order_lines.py). One order at a
+time: the socket takes one connection.
 """
 
 import contextlib
 import json
 import os
-import shutil
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from appliance.bundle.refusal import Refusal, UpdateRefused
 from appliance.bundle.software_item import SoftwareItem
-from appliance.durable import disk_errors, exclusive_lock, make_directory
+from appliance.durable import disk_errors
 from appliance.errors import AlreadyExists, Failed, InvalidInput
 from appliance.slots.filling import lay_archive
 from appliance.slots.record import SlotName
@@ -45,17 +46,14 @@ def adopt(order: dict[str, Any], layout: StateLayout, say: Say) -> None:
     name, tree = SlotName(order["slot"]), str(order["tree"])
     trust = TrustStore(layout.anchor)
     with disk_errors("laying software into its slot"):
-        make_directory(layout.anchor)
-        with exclusive_lock(layout.anchor):
-            _require_owner(trust)
-            trust.recover()
-            with (
-                Medium.open(Path(order["place"]), order["bundle"]) as medium,
-                BundleVerifier(trust, medium).verify(_BEFORE_ANY_EXPIRY) as bundle,
-            ):
-                _lay(layout, name, _signed_release(bundle, tree), say)
-                bundle.commit()
-            shutil.rmtree(layout.software / "bytecode", ignore_errors=True)  # of trees that may be gone
+        _require_owner(trust)
+        trust.recover()
+        with (
+            Medium.open(Path(order["place"]), order["bundle"]) as medium,
+            BundleVerifier(trust, medium).verify(_BEFORE_ANY_EXPIRY) as bundle,
+        ):
+            _lay(layout, name, _signed_release(bundle, tree), say)
+            bundle.commit()
 
 
 def know_owner(layout: StateLayout, root: bytes) -> None:
@@ -65,6 +63,7 @@ def know_owner(layout: StateLayout, root: bytes) -> None:
     """
     if _decides_here(layout) and not TrustStore(layout.anchor).is_provisioned:
         TrustStore(layout.anchor).provision(root)
+        layout.anchor.chmod(0o755)  # whatever root's umask is: doctor looks there for anybody
 
 
 def require_same_owner(layout: StateLayout, root: bytes) -> None:
@@ -116,12 +115,21 @@ def _signed_release(bundle: VerifiedBundle, tree: str) -> SoftwareItem:
 
 def _lay(layout: StateLayout, name: SlotName, item: SoftwareItem, say: Say) -> None:
     try:
-        with archive_of(layout, item).open("rb") as archive:
+        with _opened(archive_of(layout, item)) as archive:
             store = SlotStore(layout.slots, layout.software)
             slot = lay_archive(store, name, archive, expected_of(item), counter(lambda done: say({"files": done})))
     except FileNotFoundError as error:
         raise Failed(f"there is no content {item.archive.digest}", hint="apply the bundle again") from error
     require_as_signed(slot, item)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file of the service's, which may be anything by now. Raises InvalidInput, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInput(f"{path} is no file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _say(document: dict[str, Any]) -> None:

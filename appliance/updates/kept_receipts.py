@@ -4,6 +4,10 @@ The daemon may write to few media: a stick belongs to whoever mounted it. The co
 the stick runs, delivers them.
 """
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from appliance.errors import InvalidInput
 from appliance.updates.receipts import write_receipt
 
 MOST_KEPT = 100  # the oldest go first
+_LARGEST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +53,51 @@ class KeptReceipts:
             return self._names()
 
     def deliver(self, place: Path) -> Delivery:
-        """Put all of them on a medium that takes them; what it does not take stays. Raises Failed."""
+        """Put all of them on a medium that takes them; what it does not take stays. Raises Failed.
+
+        Root does this in a directory of the service's, in which anything may lie by now: nothing is followed.
+        """
         delivered, problem = [], ""
-        with disk_errors("delivering receipts"):
+        if not self._directory.is_dir():
+            return Delivery((), ())
+        with disk_errors("delivering receipts"), self._opened() as directory:
             for name in self._names():
-                kept = self._directory / name
-                try:
-                    signed = SignedReceipt.parse(kept.read_bytes())
-                except InvalidInput:
-                    kept.rename(kept.with_suffix(".damaged"))
+                signed = _read(directory, name)
+                if signed is None:
+                    os.rename(name, f"{name}.damaged", src_dir_fd=directory, dst_dir_fd=directory)
                     continue
                 written = write_receipt(place, signed)
                 if not written.path:
                     problem = written.problem or f"{place} is read-only"
                     break
                 delivered.append(written.path)
-                kept.unlink()
+                os.unlink(name, dir_fd=directory)
         return Delivery(tuple(delivered), tuple(self.waiting()), problem)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
 
     def _names(self) -> list[str]:
         if not self._directory.is_dir():
             return []
         return sorted(path.name for path in self._directory.glob("*-*.json"))
+
+
+def _read(directory: int, name: str) -> SignedReceipt | None:
+    """Read one; None if it is damaged, or no file at all."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        try:
+            return SignedReceipt.parse(stream.read(_LARGEST_BYTES))
+        except InvalidInput:
+            return None

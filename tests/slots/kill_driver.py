@@ -19,7 +19,7 @@ from tests.support.kill_points import killed_before
 
 
 def places_of(root: Path) -> Places:
-    return Places(root / "state", root / "rescue", root / "bytecode", root / "runtime", root / "boot_id")
+    return Places(root / "state", root / "rescue", root / "runtime", root / "boot_id")
 
 
 def fill(places: Places, request: dict[str, Any]) -> None:

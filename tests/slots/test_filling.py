@@ -58,7 +58,7 @@ def test_a_directory_becomes_a_whole_slot_in_place_of_what_lay_there(tmp_path):
     fill_from_directory(store, A, tmp_path / "two")
 
     assert check_tree(store.path(A), digest) == ""
-    assert sorted(path.name for path in store.directory.iterdir()) == ["A", "record.a", "record.b"]
+    assert sorted(path.name for path in store.directory.iterdir()) == [".lock", "A", "record.a", "record.b"]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "site/../../x", "site//x"])
@@ -69,7 +69,7 @@ def test_an_archive_that_leaves_the_slot_is_refused_and_nothing_stays(tmp_path, 
 
     with pytest.raises(InvalidInput, match="outside of the tree"):
         fill_from_archive(store, B, hostile(member), of("0" * 64))
-    assert list(store.directory.iterdir()) == []
+    assert [path.name for path in store.directory.iterdir()] == [".lock"]
     assert not (tmp_path / "x").exists()
 
 
@@ -133,7 +133,7 @@ def test_a_cut_archive_and_one_of_another_tree_are_refused_and_leave_the_slot_em
         with pytest.raises(InvalidInput):
             fill_from_archive(store, B, io.BytesIO(data), of(expected))
         assert store.read().slots[B] == Slot()
-        assert not store.path(B).exists()
+        assert not store.path(B).with_suffix(".tmp").exists()
 
 
 def test_a_file_that_the_list_does_not_name_is_refused(tmp_path):

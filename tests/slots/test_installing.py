@@ -39,7 +39,7 @@ def places() -> Iterator[Places]:
         for path in (root / "state", root / "state" / "slots"):
             os.chown(path, SERVICE, SERVICE)
         make_tree(root / "rescue")
-        yield RootsTrees(root / "state", root / "rescue", root / "bytecode", root / "run")
+        yield RootsTrees(root / "state", root / "rescue", root / "run")
 
 
 def install(places: Places) -> str:

@@ -29,7 +29,7 @@ class Cabinet:
         self.store = SlotStore(root / "state" / "slots")
 
     def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        places = [f"--{name}={self.root / name}" for name in ("state", "rescue", "runtime", "bytecode")]
+        places = [f"--{name}={self.root / name}" for name in ("state", "rescue", "runtime")]
         return subprocess.run(
             [sys.executable, "-I", "-S", str(self.selector), *places, *arguments],
             capture_output=True,
@@ -77,7 +77,7 @@ def test_an_installed_tree_runs_as_the_service_and_as_the_command_line(cabinet):
     assert started["arguments"] == ["serve", "--listen", "unix:/x"]
     assert started["path"] == str(cabinet.store.path(A) / "site")
     assert answer_of(cabinet.call("run", "status", "--json").stdout)["arguments"] == ["status", "--json"]
-    assert list((cabinet.root / "bytecode").iterdir()), "compiled code is kept outside the tree"
+    assert not list(cabinet.root.rglob("*.pyc")), "a tree never changes"
     assert "A: software 0.1.0" in cabinet.call("status").stdout
 
 

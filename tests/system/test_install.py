@@ -35,6 +35,8 @@ def carried(software_tree: Path, system: BootedSystem) -> str:
     """The directory of this checkout, as the machine sees it."""
     made = directory(software_tree, system.shared / "stick")
     shutil.copytree(ROOT / "models", system.shared / "models")
+    for path in (made, *made.rglob("*")):
+        path.chmod(0o700)  # as on a medium that knows no modes
     return f"/shared/stick/{made.name}"
 
 

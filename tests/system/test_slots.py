@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.booted_system import BootedSystem
-from tests.system.installed import UNIT, infers
+from tests.system.installed import UNIT, infers, wait_ready
 from tests.system.owner import SIGNS, Owner, carry, seal, settled, slots
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
@@ -125,6 +125,23 @@ def test_the_services_user_can_change_nothing_that_root_runs(cabinet):
     assert "there is no bundle" in told
     assert "PermissionError" in nobody
     assert cabinet.run("cat /var/lib/appliance-software/*/FILES.sha256 | sha256sum") == before
+
+
+def test_root_does_not_run_what_belongs_to_the_service(cabinet, owner):
+    """Models and engines of a service that somebody has taken over, and that now waits for root."""
+    stick = carry(cabinet, owner.model("breast-cancer"))
+    cabinet.run(f"systemctl stop {UNIT}")
+    said = cabinet.run(f"appliance update apply {stick}", check=False)
+    as_service = cabinet.status_of(
+        f"setpriv --reuid appliance --regid appliance --init-groups appliance update apply {stick}"
+    )
+    cabinet.run(f"systemctl start {UNIT}")
+    wait_ready(cabinet)
+
+    assert "systemctl start appliance" in said
+    assert "sudo -u appliance" in said
+    assert as_service == 0
+    assert "breast-cancer" in cabinet.run("appliance status")
 
 
 def test_software_is_taken_back_because_an_operator_wants_it(cabinet, owner):

@@ -34,7 +34,7 @@ def test_a_tree_holds_no_compiled_code_and_no_path_of_this_machine(software_tree
 
 
 def test_a_tree_runs_alone(software_tree, tmp_path):
-    command = command_of(software_tree, tree_digest(software_tree), None, ["--version"])
+    command = command_of(software_tree, ["--version"])
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=True)
 
     assert done.stdout == f"appliance {read_software(software_tree).version}\n"

@@ -200,7 +200,7 @@ class SealedBox:
 
     @property
     def places(self) -> Places:
-        return Places(self.layout.root, self.runtime / "rescue", self.runtime / "bytecode", self.runtime)
+        return Places(self.layout.root, self.runtime / "rescue", self.runtime)
 
     def start(self) -> str:
         """Start the service as far as the selector goes: whose software runs from now on. Returns its story."""

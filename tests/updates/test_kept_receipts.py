@@ -1,5 +1,9 @@
 import json
+import os
 
+import pytest
+
+from appliance.errors import Failed
 from appliance.updates.kept_receipts import MOST_KEPT, Delivery, KeptReceipts
 
 
@@ -33,6 +37,27 @@ def test_a_receipt_that_no_stick_takes_stays(publisher, box, tmp_path):
     assert (done.paths, done.waiting) == ((), ("00000001-t1.json",))
     assert "Not a directory" in done.problem
     assert kept(box) == ["00000001-t1.json"]
+
+
+def test_what_lies_in_place_of_a_receipt_is_neither_waited_for_nor_followed(publisher, box, tmp_path):
+    stick, elsewhere = publisher.stick(1), tmp_path / "elsewhere"
+    (stick / "RECEIPTS").write_text("in the way")
+    box.apply(stick)
+    os.mkfifo(box.layout.receipts / "00000000-fifo.json")
+    (box.layout.receipts / "00000000-link.json").symlink_to("/dev/zero")
+    (tmp_path / "stick").mkdir()
+    done = KeptReceipts(box.layout.receipts).deliver(tmp_path / "stick")
+
+    assert len(done.paths) == 1
+    assert kept(box) == ["00000000-fifo.json.damaged", "00000000-link.json.damaged"]
+
+    elsewhere.mkdir()
+    (elsewhere / "precious-1.json").write_text("x")
+    box.layout.receipts.rename(tmp_path / "receipts")
+    box.layout.receipts.symlink_to(elsewhere)
+    with pytest.raises(Failed, match="delivering receipts"):
+        KeptReceipts(box.layout.receipts).deliver(tmp_path / "stick")
+    assert [path.name for path in elsewhere.iterdir()] == ["precious-1.json"]
 
 
 def test_kept_receipts_are_bounded_and_a_damaged_one_is_put_aside(publisher, box, tmp_path):
