@@ -1,6 +1,7 @@
 """The path of one inference from request bytes to response parts; unary calls and streams share it."""
 
 import asyncio
+from typing import NoReturn
 
 from appliance.backends.base import Array
 from appliance.errors import ApplianceError, Busy, InvalidInput
@@ -36,6 +37,11 @@ class InferPath:
         """Refuse those that wait: whoever asks again now finds that nobody listens."""
         self._end_is_known.set()
 
+    async def refusal(self) -> NoReturn:
+        """Wait for `refuse`, then raise Busy: what becomes of whatever comes since `drain`."""
+        await self._end_is_known.wait()
+        raise Busy("Server is stopping and has stopped accepting new inference requests")
+
     async def answer(self, data: bytes, call: Call) -> Parts:
         """Answer one request. Errors name the request's id, as Triton's do.
 
@@ -46,8 +52,7 @@ class InferPath:
         request_id = ""
         try:
             if self._draining:
-                await self._end_is_known.wait()
-                raise Busy("Server is stopping and has stopped accepting new inference requests")
+                await self.refusal()
             plan, request_id, inputs = self._prepare(data)
             alone = self._arrivals.note()
             arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter, alone=alone)

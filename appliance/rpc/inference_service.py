@@ -55,7 +55,7 @@ class InferenceService:
         self._readers: set[asyncio.Task[None]] = set()  # one for each open stream
 
     def drain(self) -> None:
-        """From now on not ready, and no new inference is taken; it waits until `refuse`."""
+        """From now on not ready, and no new inference or stream is taken; it waits until `refuse`."""
         self._draining = True
         self._path.drain()
         for reader in tuple(self._readers):
@@ -85,7 +85,14 @@ class InferenceService:
         return Service("inference.GRPCInferenceService", unary, {}, {"ModelStreamInfer": self._model_stream_infer})
 
     def _model_stream_infer(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:
+        if self._draining:
+            return self._refused_stream()
         return stream.answer_in_order(requests, call, self._path.answer, self._readers)
+
+    async def _refused_stream(self) -> AsyncIterator[Parts]:
+        """A stream that is opened while the service drains: nobody would end it before the patience of the stop."""
+        await self._path.refusal()
+        yield []  # never: this only makes it an iterator
 
     async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.ServerLiveRequest, data)
