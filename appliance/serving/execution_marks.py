@@ -6,7 +6,6 @@ Whose process it was stands in the name of each file, so what an earlier one lef
 import itertools
 import logging
 import secrets
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +25,6 @@ class ExecutionMarks:
         self._boot = boot
         self._process = secrets.token_hex(8)
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._own: set[Path] = set()
 
     def of(self, available: AvailableVersion, instances: int) -> VersionMarks:
         """Make the marks of a version that is being loaded. It serves without a file rather than not at all."""
@@ -37,8 +34,6 @@ class ExecutionMarks:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self._directory / f"{self._process}-{next(self._numbers)}"
-            with self._lock:
-                self._own = {each for each in self._own if each.exists()} | {path}
             return VersionMarks(instances, path, whose)
         except OSError as error:
             logger.error(  # noqa: TRY400
@@ -57,7 +52,7 @@ class ExecutionMarks:
         """
         found = []
         for path in self._files():
-            if path.name.startswith(self._process):
+            if self._is_own(path):
                 continue
             try:
                 left = read_marks(path)
@@ -72,13 +67,19 @@ class ExecutionMarks:
     def remove_left(self) -> None:
         """Forget what earlier processes left."""
         for path in self._files():
-            if not path.name.startswith(self._process):
+            if not self._is_own(path):
                 _remove(path)
 
     def remove_own(self) -> None:
         """The process ends in order: nobody shall ask."""
-        for path in self._own:
-            _remove(path)
+        try:
+            for path in filter(self._is_own, self._files()):
+                _remove(path)
+        except OSError as error:
+            logger.warning("%s cannot be looked into: %s", self._directory, error.strerror)
+
+    def _is_own(self, path: Path) -> bool:
+        return path.name.startswith(self._process)
 
     def _files(self) -> Iterator[Path]:
         if self._directory is not None and self._directory.is_dir():

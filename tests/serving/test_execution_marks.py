@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_an_orderly_end_takes_its_own_files_away_and_nobody_elses(directory):
     assert left(directory) == [("old", 3, 1, 0)]
 
     now.remove_left()
+    assert list(directory.iterdir()) == []
+
+
+def test_an_orderly_end_takes_away_what_was_made_by_several_threads_at_once(directory):
+    marks = ExecutionMarks(directory, BOOT)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: marks.of(available(f"m{number}"), 1), range(400)))
+    assert len(list(directory.iterdir())) == 400
+
+    marks.remove_own()
     assert list(directory.iterdir()) == []
 
 
