@@ -62,7 +62,14 @@ class PostMortem:
                 self.marks.remove_own()
 
     def _ask(self) -> None:
-        suspects = suspects_of(self.marks.left())
+        left = self.marks.left()
+        for loading in (marks.whose for marks in left if marks.whose.loading):
+            logger.error(
+                "the last process ended, not in order, while %s version %s was being loaded: that attempt counts",
+                loading.name,
+                loading.version,
+            )
+        suspects = suspects_of(left)
         for _, group in groupby(suspects, lambda suspect: suspect.process):
             logger.error("%s", in_words(list(group)), extra=told(Event.EXECUTION_CRASHED))
         if suspects and self._registry is not None:
@@ -71,10 +78,17 @@ class PostMortem:
 
 
 def suspects_of(left: Sequence[LeftMarks]) -> list[Suspect]:
-    """Return who may have ended each process: who hung, if that is known, else everyone who was executing."""
+    """Return who may have ended each process: who hung, if that is known, else everyone who was executing.
+
+    Nobody of those while something was being loaded: that attempt is written down, and refused before long if it was
+    the cause. Were those that serve blamed as well, one bad model would take good ones with it.
+    """
     found: dict[tuple[str, ModelName, ModelVersion], Suspect] = {}
+    loading = {marks.whose.process for marks in left if marks.whose.loading}
     for marks in left:
         whose = marks.whose
+        if whose.process in loading and not marks.hung:
+            continue
         suspect = Suspect(whose.process, whose.name, whose.version, whose.digest, hung=marks.hung > 0)
         known = found.get((whose.process, whose.name, whose.version))
         if known is None or suspect.hung:  # a version is there twice while it is loaded again

@@ -7,9 +7,10 @@ import itertools
 import logging
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.errors import InvalidInput
+from appliance.errors import Failed, InvalidInput
 from appliance.registry.source import AvailableVersion
 from appliance.serving.version_marks import LeftMarks, MarkedVersion, VersionMarks, read_marks
 
@@ -28,9 +29,31 @@ class ExecutionMarks:
 
     def of(self, available: AvailableVersion, instances: int) -> VersionMarks:
         """Make the marks of a version that is being loaded. It serves without a file rather than not at all."""
+        return self._make(available, instances, loading=False)
+
+    @contextmanager
+    def loading(self, available: AvailableVersion) -> Iterator[None]:
+        """Say during the block that a version is being loaded: then those that execute beside it are not to blame.
+
+        A lost device leaves the mark, as it does after an execution.
+        """
+        marks, lost = self._make(available, 1, loading=True), False
+        marks.bytes[marks.place(0)] = True
+        try:
+            yield
+        except Failed as error:
+            lost = error.device_lost
+            raise
+        finally:
+            marks.bytes[marks.place(0)] = lost
+            marks.close()
+
+    def _make(self, available: AvailableVersion, instances: int, *, loading: bool) -> VersionMarks:
         if self._directory is None:
             return VersionMarks(instances)
-        whose = MarkedVersion(self._process, self._boot, available.name, available.version, available.digest or "")
+        whose = MarkedVersion(
+            self._process, self._boot, available.name, available.version, available.digest or "", loading
+        )
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self._directory / f"{self._process}-{next(self._numbers)}"
@@ -46,7 +69,7 @@ class ExecutionMarks:
             return VersionMarks(instances)
 
     def left(self) -> list[LeftMarks]:
-        """Return what earlier processes left since the machine started, of versions that were executing.
+        """Return what earlier processes left since the machine started, of versions that were executing or loaded.
 
         What cannot be understood is told and removed: it will not become clearer.
         """

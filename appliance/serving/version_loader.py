@@ -151,14 +151,15 @@ class VersionLoader:
         self._loading[available.name, available.version] = available
         self._began_s[available.name, available.version] = time.monotonic()
         try:
-            model = LoadedModel(
-                available,
-                self._loop,
-                gpu_uuid=self._engines.gpu_uuid,
-                device_lost=self._device_lost,
-                marks=self._marks,
-                **how,
-            )
+            with self._marks.loading(available):
+                model = LoadedModel(
+                    available,
+                    self._loop,
+                    gpu_uuid=self._engines.gpu_uuid,
+                    device_lost=self._device_lost,
+                    marks=self._marks,
+                    **how,
+                )
         except BaseException as error:
             # After a lost device the process ends: the attempt stays written down as one that ended it.
             if not (isinstance(error, Failed) and error.device_lost):

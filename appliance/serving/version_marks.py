@@ -28,13 +28,17 @@ _HUNG = 1  # second byte of an instance
 
 @dataclass(frozen=True, slots=True)
 class MarkedVersion:
-    """Whose marks they are. process: its random name. boot: the kernel's. digest: '' without a registry."""
+    """Whose marks they are. process: its random name. boot: the kernel's. digest: '' without a registry.
+
+    loading: they say only that it was being loaded.
+    """
 
     process: str
     boot: str
     name: ModelName
     version: ModelVersion
     digest: str
+    loading: bool = False
 
 
 class VersionMarks:
@@ -84,7 +88,7 @@ class LeftMarks:
     """What a process left behind of one version."""
 
     whose: MarkedVersion
-    executing: int  # instances
+    executing: int  # instances; 1 if it was being loaded
     hung: int  # of them
 
 
@@ -112,6 +116,7 @@ def _whose(path: Path, header: bytes) -> MarkedVersion:
             name=parse_model_name(written["name"]),
             version=parse_model_version(str(written["version"])),
             digest=written["digest"] and parse_digest(written["digest"]),
+            loading=bool(written["loading"]),
         )
     except (InvalidInput, ValueError, TypeError, KeyError) as error:
         raise InvalidInput(f"{path} does not say whose it is: {error}") from error

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from appliance.serving.version_marks import read_marks
+from appliance.daemon.post_mortem import suspects_of
+from appliance.model.identity import ModelName, ModelVersion
+from appliance.serving.version_marks import LeftMarks, MarkedVersion, read_marks
 from tests.cli.conftest import short_directory, write_package
-from tests.cli.terminal import MODELS, Terminal
+from tests.cli.terminal import MODELS, Terminal, appliance
 from tests.support.onnx_models import write_spinner
 
 pytestmark = pytest.mark.slow
@@ -61,8 +63,15 @@ def execute(box: Terminal, name: str, trips: int) -> None:
 
 
 def executing(box: Terminal) -> list[str]:
-    left = map(read_marks, (box.state / "run" / "executing").iterdir())
-    return [marks.whose.name for marks in left if marks.executing]
+    return [marks.whose.name for marks in marks_of(box) if marks.executing and not marks.whose.loading]
+
+
+def loading(box: Terminal) -> list[str]:
+    return [marks.whose.name for marks in marks_of(box) if marks.executing and marks.whose.loading]
+
+
+def marks_of(box: Terminal) -> list[LeftMarks]:
+    return [read_marks(path) for path in (box.state / "run" / "executing").iterdir()]
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
@@ -175,3 +184,37 @@ def test_a_kill_while_nothing_executes_counts_nothing(box: Terminal) -> None:
 
     with box.daemon():
         assert crashes(box) == []
+
+
+def test_who_executes_beside_a_load_that_ends_the_process_is_not_blamed(box: Terminal) -> None:
+    with box.daemon() as process:
+        execute(box, "spinner", FOR_EVER)
+        words = ("models", "activate", "slow", "1", "--state", box.state)
+        activate = threading.Thread(target=appliance, args=words)
+        activate.start()
+        wait_until(lambda: loading(box) == ["slow"])  # for the four seconds of its warm-up
+        die(process, signal.SIGSEGV)
+        activate.join()
+
+    with box.daemon():
+        log = (box.state / "daemon.log").read_text()
+        assert "the last process ended, not in order, while slow version 1 was being loaded" in log
+        assert crashes(box) == []
+
+
+def left(process: str, name: str, *, hung: int = 0, loading: bool = False) -> LeftMarks:
+    return LeftMarks(MarkedVersion(process, "boot", ModelName(name), ModelVersion(1), "", loading), 1, hung)
+
+
+def test_a_load_clears_those_of_its_own_process_only_and_nobody_who_hung() -> None:
+    found = suspects_of(
+        [
+            left("p", "bad", loading=True),
+            left("p", "good"),
+            left("q", "other"),
+            left("r", "bad", loading=True),
+            left("r", "hangs", hung=1),
+        ]
+    )
+
+    assert [(suspect.process, suspect.name) for suspect in found] == [("q", "other"), ("r", "hangs")]
