@@ -33,7 +33,7 @@ def status(config: ConfigOption = None, state: StateOption = None, *, as_json: J
         print_text("")
         if answer.models:
             show_models(answer.models)
-        else:
+        elif problem is None or not answer.problems:  # else it is not known whether there are any
             print_text("no models (add one: appliance models add DIR)")
     if problem is not None:
         raise problem

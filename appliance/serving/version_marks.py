@@ -54,8 +54,12 @@ class VersionMarks:
         header = json.dumps({"form": _FORM} | asdict(whose)).encode().ljust(HEADER_BYTES - 1) + b"\n"
         assert len(header) == HEADER_BYTES, header
         partial = path.with_suffix(".tmp")
-        # Every byte is written, not left to the mapping: without room for it a store would end the process.
-        partial.write_bytes(header + bytes(size - HEADER_BYTES))
+        try:
+            # Every byte is written, not left to the mapping: without room for it a store would end the process.
+            partial.write_bytes(header + bytes(size - HEADER_BYTES))
+        except OSError:
+            partial.unlink(missing_ok=True)  # the next process would find a file that says nothing
+            raise
         descriptor = os.open(partial, os.O_RDWR | os.O_CLOEXEC)
         try:
             self.bytes = mmap.mmap(descriptor, size)

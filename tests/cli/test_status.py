@@ -103,6 +103,7 @@ def test_without_a_daemon_what_is_damaged_is_named_and_the_rest_is_shown(termina
     assert "slots" not in document
     assert document["hardware"]["memory_total_bytes"] > 0
     assert "problem" in result.out
+    assert "no models" not in result.out, "nobody knows"
     assert result.widest <= WIDTH
 
 

@@ -1,6 +1,7 @@
 """Who executes, in a file that outlives the process; and files there that say nothing that could be understood."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -260,3 +261,14 @@ def test_the_warm_up_a_worker_and_the_direct_path_mark_what_they_execute(models,
     assert warm_up == by_worker == [(worker, 1), (worker, 0)]
     assert direct == [(last, 1), (last, 0)]
     assert answer[0].tolist() == [[1, 1]]
+
+
+def test_without_room_a_version_serves_unmarked_and_leaves_nothing_behind(small_disk):
+    marks = ExecutionMarks(small_disk / "executing", BOOT)
+    with contextlib.suppress(OSError), (small_disk / "full").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(4096))
+    unmarked = marks.of(available("big"), 1000)
+
+    assert unmarked.bytes[VersionMarks.place(0)] == 0
+    assert list((small_disk / "executing").glob("*")) == []

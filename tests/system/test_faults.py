@@ -239,6 +239,7 @@ def test_an_ordinary_user_is_told_what_only_root_may_see(cabinet):
     assert "cannot be read by this user" in shown
     assert "memory" in shown
     assert "Errno" not in shown
+    assert "no models" not in shown
     assert "next: the same command as root: sudo appliance" in shown
     refused = cabinet.run("runuser -u nobody -- appliance logs", check=False)
     assert "the journal cannot be read by this user" in refused
