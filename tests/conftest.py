@@ -17,6 +17,14 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_LONG = frozenset({"test_power_loss.py", "test_kill.py", "test_gpu_check.py", "test_whole_life.py"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with files that take minutes: at the end one process would work on them, and the others wait."""
+    items.sort(key=lambda item: "system" not in item.path.parts and item.path.name not in _LONG)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""

@@ -86,7 +86,7 @@ def require_local_console() -> None:
 # Models and engines belong to the service; root running them would give root to whoever has taken the service over.
 _NOT_AS_ROOT = (
     "start it: systemctl start appliance, which takes updates even if no slot can run; if it does not start: "
-    "appliance doctor; or as the service's user: sudo -u appliance appliance update apply MEDIUM"
+    "appliance doctor"
 )
 
 

@@ -3,10 +3,12 @@
 With APPLIANCE_REQUIRE_ROOT_TESTS=1 a machine that cannot be built fails: a proof must not be skipped in silence.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,21 +31,46 @@ def why_no_machine(tmp_path_factory: pytest.TempPathFactory) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def software_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This checkout as a software tree."""
-    out = tmp_path_factory.mktemp("software") / "tree"
-    subprocess.run([sys.executable, ROOT / "scripts" / "build-software", out], check=True, capture_output=True)
+def software_tree(built: Path) -> Path:
+    """This checkout as a software tree. Not to be written to."""
+    out = built / "tree"
+    with turn(built):
+        if not out.exists():
+            subprocess.run(
+                [sys.executable, ROOT / "scripts" / "build-software", out], check=True, capture_output=True
+            )
     return out
 
 
 @pytest.fixture(scope="session")
-def package(software_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(software_tree: Path, built: Path) -> Path:
     """The Debian package of this checkout."""
-    out = tmp_path_factory.mktemp("deb")
-    command = [ROOT / "scripts" / "build-deb", "--software", software_tree, out]
-    subprocess.run(command, check=True, capture_output=True)
+    out = built / "deb"
+    with turn(built):
+        if not out.exists():
+            partial = built / "deb.partial"
+            command = [ROOT / "scripts" / "build-deb", "--software", software_tree, partial]
+            subprocess.run(command, check=True, capture_output=True)
+            partial.rename(out)
     (deb,) = out.glob("*.deb")
     return deb
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes of one run of tests share what takes long to build."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    out.mkdir(exist_ok=True)
+    return out
+
+
+@contextmanager
+def turn(directory: Path) -> Iterator[None]:
+    """Build one thing in one process at a time."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="module")

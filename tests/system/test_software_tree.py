@@ -1,5 +1,6 @@
 """What scripts/build-software makes: the same from the same checkout, whole, and silent about where it was made."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -22,15 +23,17 @@ def test_a_tree_is_built_twice_with_the_same_bytes(software_tree, tmp_path):
     assert check_tree(tmp_path / "again", tree_digest(software_tree)) == ""
 
 
-def test_a_tree_holds_no_compiled_code_and_no_path_of_this_machine(software_tree):
-    mine = os.fsencode(ROOT)
-    telling = [
-        path
-        for path in software_tree.rglob("*")
-        if path.is_file() and (path.suffix == ".pyc" or mine in path.read_bytes())
-    ]
+def test_a_tree_holds_its_compiled_code_and_no_path_of_this_machine(software_tree):
+    files = [path for path in software_tree.rglob("*") if path.is_file()]
+    places = [os.fsencode(place) for place in (ROOT, software_tree)]
+    telling = [path for path in files if any(place in path.read_bytes() for place in places)]
 
     assert telling == []
+    source = software_tree / "site/appliance/cli/main.py"
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    # PEP 552: flags 3 are a digest of the source, which is looked at.
+    assert compiled.read_bytes()[4:8] == (3).to_bytes(4, "little")
+    assert compiled.read_bytes()[8:16] == importlib.util.source_hash(source.read_bytes())
 
 
 def test_a_tree_runs_alone(software_tree, tmp_path):

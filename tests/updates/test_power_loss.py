@@ -14,7 +14,7 @@ from tests.support.power_loss import copy_tree, lost_states, recorded
 from tests.updates.boxes import ONE, TWO, Publisher, SealedBox
 from tests.updates.test_kill import assert_settled, assert_sound, is_rolled_back
 
-STRIDES = (pytest.param(1, marks=pytest.mark.exhaustive), 3)  # a stride of 1 looks at every state: minutes
+STRIDES = (pytest.param(1, marks=pytest.mark.exhaustive), 7)  # a stride of 1 looks at every state: minutes
 
 
 @pytest.fixture
