@@ -37,6 +37,7 @@ class ServerSettings(_Table):
 
     name: str = "appliance"
     listen: tuple[str, ...] = ("127.0.0.1:8001",)
+    transport: Literal["auto", "native", "grpcio"] = "auto"  # auto: native where its extension is installed
     reflection: bool = True
     max_message_bytes: Annotated[int, Field(ge=1024, le=INT32_MAX)] = 256 * 1024 * 1024
     max_concurrent_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

@@ -27,10 +27,13 @@ from appliance.errors import Failed
 from appliance.journal_messages import Event, told
 from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
+from appliance.rpc.call import Service
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
+from appliance.rpc.reflection_service import ReflectionService
 from appliance.rpc.self_call import self_call
-from appliance.rpc.transport_grpcio import GrpcioTransport
+from appliance.rpc.transport import Endpoint
+from appliance.rpc.transport_choice import choose_transport
 from appliance.sd_notify import SystemdNotifier
 from appliance.serving.cached_engines import CachedEngines
 from appliance.serving.engine_works import EngineWorks
@@ -120,8 +123,9 @@ class Daemon:
             self._updates = self._update_room()
             self._inference = self._inference_service()
             self._health = HealthService(self._manager)
-            self._public = GrpcioTransport([self._inference.service, self._health.service], self.settings.server)
-            self._admin = GrpcioTransport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
+            make_transport = choose_transport(self.settings.server)
+            self._public = make_transport(self._public_services(), self.settings.server)
+            self._admin = make_transport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
             if self._updates is not None:
                 await self._updates.before_loading()
             await self._listen()
@@ -159,6 +163,12 @@ class Daemon:
             repository_control=self.settings.models.repository_control and not self._sealed,
         )
 
+    def _public_services(self) -> list[Service]:
+        services = [self._inference.service, self._health.service]
+        if self.settings.server.reflection:
+            services += ReflectionService([service.name for service in services]).services
+        return services
+
     def _update_room(self) -> UpdateRoom | None:
         if self._registry is None:
             return None
@@ -180,7 +190,7 @@ class Daemon:
         return AdminService(
             self._manager,
             version=__version__,
-            transport=GrpcioTransport.name,
+            transport=self._public.name,
             state=lambda: self._signs.state,
             listeners=lambda: self.listeners,
             settings=lambda: flat(self._reloading.settings),
@@ -193,12 +203,11 @@ class Daemon:
 
     async def _listen(self) -> None:
         layout = self.settings.layout
-        for address in () if self._rescue else self.settings.server.listen:
-            self._listeners.append(self._public.listen(address))
-        self._listeners.append(self._public.listen(f"unix:{layout.socket}", socket_mode=INFERENCE_SOCKET_MODE))
-        self._admin.listen(f"unix:{layout.admin_socket}", socket_mode=ADMIN_SOCKET_MODE)
-        await self._public.start()
-        await self._admin.start()
+        addresses = () if self._rescue else self.settings.server.listen
+        endpoints = [Endpoint(address) for address in addresses]
+        endpoints.append(Endpoint(f"unix:{layout.socket}", INFERENCE_SOCKET_MODE))
+        self._listeners = await self._public.start(endpoints)
+        await self._admin.start([Endpoint(f"unix:{layout.admin_socket}", ADMIN_SOCKET_MODE)])
         logger.info("listening on %s", ", ".join(self._listeners))
 
     async def _load_or_stop(self) -> None:

@@ -1,0 +1,176 @@
+#include "call.h"
+
+#include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+
+#include <array>
+
+namespace appliance {
+
+Call::Call(std::shared_ptr<Server> server, grpc_completion_queue* queue, const Method* method)
+    : server_(std::move(server)), queue_(queue), method_(method), deadline_(gpr_inf_future(GPR_CLOCK_REALTIME)) {
+  grpc_metadata_array_init(&metadata_);
+  grpc_call_details_init(&details_);
+}
+
+Call::~Call() {
+  if (entered_) {
+    server_->leave();
+  }
+  grpc_call_details_destroy(&details_);
+  grpc_metadata_array_destroy(&metadata_);
+  if (call_ != nullptr) {
+    grpc_call_unref(call_);
+  }
+}
+
+void Call::wait() {
+  void* tag = arrival_.begin(this);
+  if (method_->registered == nullptr) {
+    GPR_ASSERT(grpc_server_request_call(server_->get(), &call_, &details_, &metadata_, queue_, queue_, tag) ==
+               GRPC_CALL_OK);
+    return;
+  }
+  grpc_byte_buffer** request = method_->reads_itself ? nullptr : incoming_.to_fill();
+  GPR_ASSERT(grpc_server_request_registered_call(server_->get(), method_->registered, &call_, &deadline_, &metadata_,
+                                                 request, queue_, queue_, tag) == GRPC_CALL_OK);
+}
+
+void Call::arrived(bool ok) {
+  if (!ok) {  // the server stops
+    return;
+  }
+  server_->wait_for_call(queue_, method_);
+  server_->io().operate([this] {
+    grpc_op close{};
+    close.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    close.data.recv_close_on_server.cancelled = &cancelled_;
+    GPR_ASSERT(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr) == GRPC_CALL_OK);
+  });
+  if (method_->registered == nullptr) {
+    finish(GRPC_STATUS_UNIMPLEMENTED, "Method not found!");
+    return;
+  }
+  entered_ = true;
+  if (!server_->enter()) {
+    finish(GRPC_STATUS_RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!");
+  } else if (method_->reads_itself) {
+    begun_ = true;
+    tell(method_->number);
+  } else {
+    take_request();
+  }
+}
+
+void Call::take_request() {
+  Slice request;
+  if (!incoming_) {
+    finish(GRPC_STATUS_INTERNAL, "the call ended without a request");
+  } else if (!contiguous(incoming_, &request)) {
+    finish(GRPC_STATUS_INTERNAL, "the request cannot be decompressed");
+  } else {
+    incoming_.reset();
+    begun_ = true;
+    tell(method_->number, std::move(request));
+  }
+}
+
+void Call::read() {
+  server_->io().operate([this] {
+    grpc_op receive{};
+    receive.op = GRPC_OP_RECV_MESSAGE;
+    receive.data.recv_message.recv_message = incoming_.to_fill();
+    GPR_ASSERT(grpc_call_start_batch(call_, &receive, 1, reading_.begin(this), nullptr) == GRPC_CALL_OK);
+  });
+}
+
+void Call::has_read(bool ok) {
+  Slice message;
+  if (!ok || !incoming_) {
+    tell(kNoMessage);
+  } else if (!contiguous(incoming_, &message)) {
+    finish(GRPC_STATUS_INTERNAL, "the message cannot be decompressed");
+    tell(kCancelled);
+  } else {
+    incoming_.reset();
+    tell(kMessage, std::move(message));
+  }
+}
+
+void Call::write(Message message) { send(std::move(message), nullptr, {}, writing_); }
+
+void Call::has_written(bool ok) {
+  if (ok) {
+    tell(kWritten);
+  }  // else it is cancelled, which is told of by itself
+}
+
+void Call::reply(Message message) {
+  if (!ending_.exchange(true)) {
+    const grpc_status_code status = GRPC_STATUS_OK;
+    send(std::move(message), &status, {}, finishing_);
+  }
+}
+
+void Call::finish(int code, const std::string& details) {
+  if (!ending_.exchange(true)) {
+    const auto status = static_cast<grpc_status_code>(code);
+    send(Message(), &status, details, finishing_);
+  }
+}
+
+void Call::send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation) {
+  std::array<grpc_op, 3> all{};
+  size_t count = 0;
+  if (!headers_sent_) {
+    headers_sent_ = true;
+    all[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
+  }
+  if (message) {
+    outgoing_ = std::move(message);
+    grpc_op& op = all[count++];
+    op.op = GRPC_OP_SEND_MESSAGE;
+    op.data.send_message.send_message = outgoing_.get();
+  }
+  const Slice text(grpc_slice_from_copied_buffer(details.data(), details.size()));
+  grpc_slice sentence = const_cast<Slice&>(text).get();
+  if (status != nullptr) {
+    grpc_op& op = all[count++];
+    op.op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+    op.data.send_status_from_server.status = *status;
+    op.data.send_status_from_server.status_details = details.empty() ? nullptr : &sentence;
+  }
+  server_->io().operate([&] {
+    GPR_ASSERT(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr) == GRPC_CALL_OK);
+  });
+}
+
+void Call::has_finished(bool) {}
+
+void Call::has_ended(bool) {
+  if (begun_ && cancelled_ != 0 && !ending_.load()) {
+    tell(kCancelled);
+  }
+}
+
+void Call::tell(int kind, Slice payload) {
+  server_->io().inbox.put(Event{kind, shared_from_this(), nullptr, std::move(payload)});
+}
+
+std::string Call::peer() const {
+  char* peer = grpc_call_get_peer(call_);
+  std::string text(peer);
+  gpr_free(peer);
+  return text;
+}
+
+std::optional<double> Call::deadline_s() const {
+  if (gpr_time_cmp(deadline_, gpr_inf_future(deadline_.clock_type)) == 0) {
+    return std::nullopt;
+  }
+  const gpr_timespec monotonic = gpr_convert_clock_type(deadline_, GPR_CLOCK_MONOTONIC);
+  return static_cast<double>(monotonic.tv_sec) + static_cast<double>(monotonic.tv_nsec) * 1e-9;
+}
+
+}  // namespace appliance

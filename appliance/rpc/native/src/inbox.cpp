@@ -1,0 +1,51 @@
+#include "inbox.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+
+#include "call.h"
+#include "server.h"
+
+namespace appliance {
+
+Inbox::Inbox() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (descriptor_ < 0) {
+    throw std::system_error(errno, std::generic_category(), "eventfd");
+  }
+}
+
+Inbox::~Inbox() { close(descriptor_); }
+
+void Inbox::put(Event event) {
+  bool first;
+  {
+    std::lock_guard lock(mutex_);
+    first = events_.empty();
+    events_.push_back(std::move(event));
+  }
+  if (first) {
+    wake();
+  }
+}
+
+void Inbox::wake() {
+  const uint64_t one = 1;
+  // It fails only if the counter is full, and then the loop is awake anyway.
+  [[maybe_unused]] const ssize_t written = write(descriptor_, &one, sizeof one);
+}
+
+std::vector<Event> Inbox::take() {
+  uint64_t count;
+  // Before the events are taken: what is put from here on wakes the loop again.
+  [[maybe_unused]] const ssize_t got = read(descriptor_, &count, sizeof count);
+  std::vector<Event> events;
+  std::lock_guard lock(mutex_);
+  events.swap(events_);
+  return events;
+}
+
+}  // namespace appliance

@@ -1,0 +1,77 @@
+"""What all native transports of a process share: the I/O threads, and the events that they have for the event loop.
+
+One eventfd wakes the loop for as many events as there are by then. The threads end with the last server.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import appliance_native as native
+
+from appliance.rpc.native_stream import NativeStream
+
+_MOST_THREADS = 4
+
+Begin = Callable[[native.Call, bytes], None]
+
+
+class NativeIo:
+    """Takes events and hands each to whom it is for. Lives on the event loop."""
+
+    def __init__(self) -> None:
+        self.threads = native.Io(threads=_thread_count())
+        self._begin: list[Begin] = []  # by the number of a method
+        self._cancel: dict[native.Call, Callable[[], object]] = {}
+        self._streams: dict[native.Call, NativeStream] = {}
+        self._servers: dict[native.Server, asyncio.Future[None]] = {}
+
+    def number(self, begin: Begin) -> int:
+        """Return the number of a method, by which its calls are told of; `begin` is called with call and request."""
+        self._begin.append(begin)
+        return len(self._begin) - 1
+
+    def begin(self, server: native.Server) -> None:
+        """Take the events of one more server, until `end`."""
+        loop = asyncio.get_running_loop()
+        if not self._servers:
+            loop.add_reader(self.threads.fileno(), self._take)
+        self._servers[server] = loop.create_future()
+
+    def stopped(self, server: native.Server) -> "asyncio.Future[None]":
+        """Return what is done when the server has no more calls, after its `stop`."""
+        return self._servers[server]
+
+    def end(self, server: native.Server) -> None:
+        """Forget a server that has stopped. With the last one the threads end."""
+        del self._servers[server]
+        if not self._servers:
+            asyncio.get_running_loop().remove_reader(self.threads.fileno())
+            self.threads.close()
+
+    def watch(self, call: native.Call, cancel: Callable[[], object], stream: NativeStream | None = None) -> None:
+        """Hand what becomes of a call to `cancel` and `stream`, until `forget`. Called by any thread."""
+        self._cancel[call] = cancel
+        if stream is not None:
+            self._streams[call] = stream
+
+    def forget(self, call: native.Call) -> None:
+        """The call is answered. Called by any thread."""
+        self._cancel.pop(call, None)
+        self._streams.pop(call, None)
+
+    def _take(self) -> None:
+        for kind, subject, payload in self.threads.take():
+            if kind >= 0:
+                self._begin[kind](subject, payload)
+            elif kind == native.CANCELLED:
+                if (cancel := self._cancel.get(subject)) is not None:
+                    cancel()
+            elif kind == native.STOPPED:
+                self._servers[subject].set_result(None)
+            elif (stream := self._streams.get(subject)) is not None:
+                stream.told(kind, payload)
+
+
+def _thread_count() -> int:
+    return int(os.environ.get("IO_THREADS", "0")) or max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
