@@ -11,7 +11,7 @@ from appliance.errors import ApplianceError, InvalidInput
 from appliance.model.lifecycle import ModelState
 from appliance.registry.records import CrashedVersion
 from appliance.rpc.box_state import BoxState, add_box
-from appliance.rpc.call import Call, Parts, Service
+from appliance.rpc.call import Call, Parts, RequestBytes, Service
 from appliance.rpc.crash_message import add_crashes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
@@ -77,7 +77,7 @@ class AdminService:
         }
         return Service("appliance.admin.v1.ApplianceAdmin", methods, streams, {})
 
-    async def _status(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+    async def _status(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.StatusRequest, data)
         response = pb.StatusResponse(
             product_version=self._version,
@@ -109,7 +109,7 @@ class AdminService:
             response.problems.append(str(error))
         return [response.SerializeToString()]
 
-    async def _reconcile(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _reconcile(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         timeout_s = parse(pb.ReconcileRequest, data).timeout_s
         if not 0 <= timeout_s <= LONGEST_RECONCILE_S:
             raise InvalidInput(f"timeout_s is {timeout_s}, expected 0 to {LONGEST_RECONCILE_S:.0f}")
@@ -121,12 +121,12 @@ class AdminService:
         settled = bool(done) and all(model.state != ModelState.LOADING.value for model in models)
         return [pb.ReconcileResponse(settled=settled, models=models).SerializeToString()]
 
-    async def _reload_settings(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _reload_settings(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ReloadSettingsRequest, data)
         applied, needs_restart = await self._reload()
         return [pb.ReloadSettingsResponse(applied=applied, needs_restart=needs_restart).SerializeToString()]
 
-    async def _cancel_engine_build(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _cancel_engine_build(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         request = parse(pb.CancelEngineBuildRequest, data)
         cancelled = [
             build.available

@@ -6,13 +6,17 @@ No type of any gRPC library appears on this side.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
 # Anything contiguous that b"".join takes, arrays included.
 Parts = Sequence["bytes | memoryview[Any] | npt.NDArray[Any]"]
+
+
+# A request as the transport has it; large ones may be views of memory that is not Python's.
+RequestBytes = bytes | memoryview
 
 
 def joined(parts: Parts) -> bytes:
@@ -36,16 +40,36 @@ class Call(Protocol):
         """Headers that the client sent."""
 
 
-UnaryMethod = Callable[[bytes, Call], Awaitable[Parts]]
-ServerStreamMethod = Callable[[bytes, Call], AsyncIterator[Parts]]
-StreamMethod = Callable[[AsyncIterator[bytes], Call], AsyncIterator[Parts]]
+class Answer(Protocol):
+    """Where the answer to a call goes. It is given once."""
+
+    any_thread: bool  # whether any thread may give it; else only the event loop
+
+    def reply(self, parts: Parts) -> None:
+        """Answer with a message."""
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+
+
+Leave = Callable[[], object]  # to be called on the event loop when the client no longer waits
+
+UnaryMethod = Callable[[RequestBytes, Call], Awaitable[Parts]]
+ServerStreamMethod = Callable[[RequestBytes, Call], AsyncIterator[Parts]]
+# A unary method that answers at once or later, without a coroutine. Called on the event loop.
+ImmediateMethod = Callable[[RequestBytes, Call, Answer], Leave | None]
+StreamMethod = Callable[[AsyncIterator[RequestBytes], Call], AsyncIterator[Parts]]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Methods of one gRPC service by their short names."""
+    """Methods of one gRPC service by their short names.
+
+    immediate: other forms of some of the unary methods, for transports that can do without a coroutine.
+    """
 
     name: str
     unary: Mapping[str, UnaryMethod]
     server_streams: Mapping[str, ServerStreamMethod]
     streams: Mapping[str, StreamMethod]
+    immediate: Mapping[str, ImmediateMethod] = field(default_factory=dict)

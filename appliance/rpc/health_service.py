@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from grpc_health.v1 import health_pb2
 
 from appliance.errors import NotFound
-from appliance.rpc.call import Call, Parts, Service
+from appliance.rpc.call import Call, Parts, RequestBytes, Service
 from appliance.rpc.messages import parse
 from appliance.serving.model_manager import ModelManager
 
@@ -50,14 +50,14 @@ class HealthService:
         ready = self._manager.table.is_ready(model, version) and not self._draining
         return SERVING if ready else NOT_SERVING
 
-    async def _check(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+    async def _check(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         name = parse(health_pb2.HealthCheckRequest, data).service
         status = self._status(name)
         if status == SERVICE_UNKNOWN:
             raise NotFound(f"unknown service '{name}', expected '' or the name of a model")
         return [health_pb2.HealthCheckResponse(status=status).SerializeToString()]
 
-    async def _watch(self, data: bytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
+    async def _watch(self, data: RequestBytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
         name = parse(health_pb2.HealthCheckRequest, data).service
         changed = asyncio.Event()
         self._wake_ups.add(changed)

@@ -6,9 +6,12 @@ from typing import NoReturn
 from appliance.backends.base import Array
 from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc import codec
-from appliance.rpc.call import Call, Parts
+from appliance.rpc.awaited_answer import AwaitedAnswer
+from appliance.rpc.call import Answer, Call, Leave, Parts, RequestBytes
+from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
-from appliance.rpc.raw_message import cut, open_envelope, parse
+from appliance.rpc.queued_inference import QueuedInference, with_request_id
+from appliance.rpc.raw_message import cut, open_envelope
 from appliance.rpc.request_plan import RequestPlan, make_plan
 from appliance.serving.arrivals import Arrivals
 from appliance.serving.model_table import ModelTable
@@ -27,6 +30,7 @@ class InferPath:
         self._generation = -1
         self._draining = False
         self._end_is_known = asyncio.Event()
+        self._refusals: set[asyncio.Task[None]] = set()  # of what came since `drain`
         self._arrivals = Arrivals()
 
     def drain(self) -> None:
@@ -42,39 +46,61 @@ class InferPath:
         await self._end_is_known.wait()
         raise Busy("Server is stopping and has stopped accepting new inference requests")
 
-    async def answer(self, data: bytes, call: Call) -> Parts:
-        """Answer one request. Errors name the request's id, as Triton's do.
+    async def answer(self, data: RequestBytes, call: Call) -> Parts:
+        """Answer one request, where an answer is awaited. Raises what `begin` fails with."""
+        answer = AwaitedAnswer()
+        leave = self.begin(data, call, answer)
+        try:
+            return await answer.future
+        except asyncio.CancelledError:
+            if leave is not None:
+                leave()
+            raise
+
+    def begin(self, data: RequestBytes, call: Call, answer: Answer) -> Leave | None:
+        """Answer one request: at once, or from whoever has computed it. Errors name the request's id, as Triton's do.
 
         The model is looked up and the request queued without giving way in between, so a model that is being
         replaced still gets every request that was planned for it.
         """
         received_ns = codec.now_ns()
+        if self._draining:
+            return self._begin_refusal(data, answer)
         request_id = ""
         try:
-            if self._draining:
-                await self.refusal()
             plan, request_id, inputs = self._prepare(data)
             alone = self._arrivals.note()
             arrays = plan.model.infer_now(inputs, plan.outputs, plan.rows, received_ns, plan.meter, alone=alone)
             if arrays is None:
                 request = _request(plan, inputs, received_ns, call.deadline_s)
-                with self._arrivals:
-                    arrays = await plan.model.infer(request)
-                plan.meter.observe(request.computed_ns, joined=request.joined)
-            return codec.encode_response(plan, request_id, arrays)
+                return QueuedInference(plan, request_id, request, answer, self._arrivals).begin()
+            answer.reply(codec.encode_response(plan, request_id, arrays))
         except ApplianceError as error:
-            raise _with_request_id(error, request_id or _id_of(data)) from error
+            answer.fail(with_request_id(error, request_id or _id_of(data)))
+        return None
 
-    def _prepare(self, data: bytes) -> tuple[RequestPlan, str, dict[str, Array]]:
+    def _begin_refusal(self, data: RequestBytes, answer: Answer) -> Leave:
+        async def refuse() -> None:
+            try:
+                await self.refusal()
+            except Busy as error:
+                answer.fail(with_request_id(error, _id_of(data)))
+
+        task = asyncio.create_task(refuse())
+        self._refusals.add(task)
+        task.add_done_callback(self._refusals.discard)
+        return task.cancel
+
+    def _prepare(self, data: RequestBytes) -> tuple[RequestPlan, str, dict[str, Array]]:
         envelope = cut(data)
         if envelope is None:
-            message = parse(data)
+            message = parse(ModelInferRequest, data)
             plan = self._plan(message)
             return plan, message.id, codec.bind_message(plan, message, message.raw_input_contents)
         known = self._remembered(envelope.header)
         if known is not None:
             return known, envelope.request_id, codec.bind_raw(known, envelope.raw)
-        message = parse(envelope.header)
+        message = parse(ModelInferRequest, envelope.header)
         plan = self._plan(message)
         inputs = codec.bind_message(plan, message, envelope.raw)
         if not any(tensor.HasField("contents") for tensor in message.inputs):
@@ -113,12 +139,7 @@ def _request(
     )
 
 
-def _with_request_id(error: ApplianceError, request_id: str) -> ApplianceError:
-    """A copy of the error for this request alone: several requests of a batch may share one error object."""
-    return type(error)(f"[request id: {request_id or '<id_unknown>'}] {error.message}", hint=error.hint)
-
-
-def _id_of(data: bytes) -> str:
+def _id_of(data: RequestBytes) -> str:
     try:
         return open_envelope(data)[0].id
     except InvalidInput:

@@ -10,7 +10,7 @@ from appliance.errors import Unsupported
 from appliance.model.config_text import config_to_proto
 from appliance.model.pb.model_config_pb2 import ModelConfig
 from appliance.rpc import stream
-from appliance.rpc.call import Call, Parts, Service, UnaryMethod
+from appliance.rpc.call import Call, Parts, RequestBytes, Service, UnaryMethod
 from appliance.rpc.infer import InferPath
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import grpc_service_pb2 as pb
@@ -82,9 +82,10 @@ class InferenceService:
             "RepositoryModelUnload": self._repository.unload,
         }
         unary |= {method: _refusing(sentence) for method, sentence in _NOT_BUILT.items()}
-        return Service("inference.GRPCInferenceService", unary, {}, {"ModelStreamInfer": self._model_stream_infer})
+        streams = {"ModelStreamInfer": self._model_stream_infer}
+        return Service("inference.GRPCInferenceService", unary, {}, streams, {"ModelInfer": self._path.begin})
 
-    def _model_stream_infer(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:
+    def _model_stream_infer(self, requests: AsyncIterator[RequestBytes], call: Call) -> AsyncIterator[Parts]:
         if self._draining:
             return self._refused_stream()
         return stream.answer_in_order(requests, call, self._path.answer, self._readers)
@@ -94,24 +95,24 @@ class InferenceService:
         await self._path.refusal()
         yield []  # never: this only makes it an iterator
 
-    async def _server_live(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+    async def _server_live(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         parse(pb.ServerLiveRequest, data)
         return [pb.ServerLiveResponse(live=not self._draining).SerializeToString()]
 
-    async def _server_ready(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _server_ready(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ServerReadyRequest, data)
         return [pb.ServerReadyResponse(ready=self._manager.ready and not self._draining).SerializeToString()]
 
-    async def _server_metadata(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _server_metadata(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ServerMetadataRequest, data)
         response = pb.ServerMetadataResponse(name=self._name, version=self._version, extensions=EXTENSIONS)
         return [response.SerializeToString()]
 
-    async def _model_ready(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _model_ready(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         request = parse(pb.ModelReadyRequest, data)
         return [pb.ModelReadyResponse(ready=self._table.is_ready(request.name, request.version)).SerializeToString()]
 
-    async def _model_metadata(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _model_metadata(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         request = parse(pb.ModelMetadataRequest, data)
         model = self._table.lookup(request.name, request.version)
         ready = reversed(self._table.known(model.name).ready())
@@ -125,12 +126,12 @@ class InferenceService:
             response.outputs.add(name=spec.name, datatype=spec.datatype.wire_name, shape=(*batch, *spec.shape))
         return [response.SerializeToString()]
 
-    async def _model_config(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _model_config(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         request = parse(pb.ModelConfigRequest, data)
         model = self._table.lookup(request.name, request.version)
         return [pb.ModelConfigResponse(config=_described(model)).SerializeToString()]
 
-    async def _model_statistics(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def _model_statistics(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         request = parse(pb.ModelStatisticsRequest, data)
         if request.name:
             entry = self._table.known(request.name, request.version)
@@ -157,7 +158,7 @@ def _described(model: LoadedModel) -> ModelConfig:
 
 
 def _refusing(sentence: str) -> UnaryMethod:
-    async def refuse(data: bytes, call: Call) -> Parts:  # noqa: ARG001  (every method has the same form)
+    async def refuse(data: RequestBytes, call: Call) -> Parts:  # noqa: ARG001  (every method has the same form)
         await asyncio.sleep(0)
         raise Unsupported(sentence)
 

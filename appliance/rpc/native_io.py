@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import appliance_native as native
 
+from appliance.rpc.call import RequestBytes
 from appliance.rpc.native_stream import NativeStream
 
 _MOST_THREADS = 4
 
-Begin = Callable[[native.Call, bytes], None]
+Begin = Callable[[native.Call, RequestBytes], None]
 
 
 class NativeIo:

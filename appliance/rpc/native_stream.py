@@ -6,7 +6,7 @@ from typing import Any
 
 import appliance_native as native
 
-from appliance.rpc.call import Parts
+from appliance.rpc.call import Parts, RequestBytes
 from appliance.rpc.outcome import outcome
 from appliance.rpc.status import OK
 
@@ -17,7 +17,7 @@ class NativeStream:
     def __init__(self, call: native.Call, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._loop = loop
-        self._incoming: asyncio.Future[bytes | None] | None = None
+        self._incoming: asyncio.Future[RequestBytes | None] | None = None
         self._written: asyncio.Future[None] | None = None
 
     async def answer(self, responses: AsyncIterator[Parts]) -> None:
@@ -34,17 +34,17 @@ class NativeStream:
         else:
             self._call.finish(OK, "")
 
-    def told(self, kind: int, payload: bytes) -> None:
+    def told(self, kind: int, payload: RequestBytes) -> None:
         """Take an event of this call."""
         if kind == native.WRITTEN:
             _resolve(self._written, None)
         else:
             _resolve(self._incoming, payload if kind == native.MESSAGE else None)
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[RequestBytes]:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> RequestBytes:
         self._incoming = self._loop.create_future()
         self._call.read()
         message = await self._incoming

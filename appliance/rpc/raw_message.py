@@ -9,9 +9,8 @@ remains is a key under which the outcome of parsing and checking can be remember
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError
-
-from appliance.errors import InvalidInput
+from appliance.rpc.call import RequestBytes
+from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 
 Raw = Sequence["bytes | memoryview[Any]"]
@@ -34,11 +33,11 @@ class Envelope(NamedTuple):
     raw: Raw
 
 
-def cut(data: bytes) -> Envelope | None:
+def cut(data: RequestBytes) -> Envelope | None:
     """Walk the top-level fields; None if there is anything unusual (protobuf then decides what it is)."""
-    header: list[bytes] = []
+    header: list[RequestBytes] = []
     raw: list[bytes | memoryview[Any]] = []
-    request_id = b""
+    request_id: RequestBytes = b""
     view = memoryview(data)
     total = len(data)
     position = kept_from = 0
@@ -65,26 +64,18 @@ def cut(data: bytes) -> Envelope | None:
     if total > kept_from:
         header.append(data[kept_from:])
     try:
-        return Envelope(header[0] if len(header) == 1 else b"".join(header), request_id.decode(), raw)
+        return Envelope(bytes(header[0]) if len(header) == 1 else b"".join(header), str(request_id, "utf-8"), raw)
     except UnicodeDecodeError:
         return None
 
 
-def parse(data: bytes) -> ModelInferRequest:
-    """Parse with protobuf. Raises InvalidInput if `data` is not such a message."""
-    try:
-        return ModelInferRequest.FromString(data)
-    except DecodeError as error:
-        raise InvalidInput("the request is not a ModelInferRequest: its bytes cannot be parsed") from error
-
-
-def open_envelope(data: bytes) -> tuple[ModelInferRequest, Raw]:
+def open_envelope(data: RequestBytes) -> tuple[ModelInferRequest, Raw]:
     """Parse a request whose tensors stay views where that is possible. Raises InvalidInput."""
     envelope = cut(data)
     if envelope is None:
-        message = parse(data)
+        message = parse(ModelInferRequest, data)
         return message, message.raw_input_contents
-    message = parse(envelope.header)
+    message = parse(ModelInferRequest, envelope.header)
     message.id = envelope.request_id
     return message, envelope.raw
 
@@ -104,7 +95,7 @@ def length_delimited(field: int, size: int) -> bytes:
     return bytes(prefix)
 
 
-def _read_varint(data: bytes, position: int, total: int) -> tuple[int, int]:
+def _read_varint(data: RequestBytes, position: int, total: int) -> tuple[int, int]:
     """Return (value, next position); value -1 if the varint is cut off or too long."""
     value = shift = 0
     for _ in range(_LONGEST_VARINT):

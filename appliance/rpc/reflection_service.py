@@ -5,12 +5,13 @@ under two names.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
-from appliance.rpc.call import Call, Parts, Service
+from appliance.rpc.call import Call, Parts, RequestBytes, Service
 from appliance.rpc.messages import parse
 from appliance.rpc.status import INVALID_ARGUMENT, NOT_FOUND
 
@@ -29,7 +30,7 @@ class ReflectionService:
         """The table of methods, for each version of the protocol."""
         return [Service(name, {}, {}, {"ServerReflectionInfo": self._info}) for name in _NAMES]
 
-    async def _info(self, requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
+    async def _info(self, requests: AsyncIterator[RequestBytes], call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
         async for data in requests:
             request = parse(pb.ServerReflectionRequest, data)
             response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
@@ -51,13 +52,17 @@ class ReflectionService:
             try:
                 _add_with_imports(find[kind](), response)
             except KeyError:
-                _refuse(response, NOT_FOUND, f"there is no such {kind.removeprefix('file_')}: {getattr(request, kind)}")
+                _refuse(
+                    response, NOT_FOUND, f"there is no such {kind.removeprefix('file_')}: {getattr(request, kind)}"
+                )
         else:
             _refuse(response, INVALID_ARGUMENT, "the request asks for nothing")
 
     def _file_of_extension(self, wanted: pb.ExtensionRequest) -> FileDescriptor:
         message = self._pool.FindMessageTypeByName(wanted.containing_type)
-        return self._pool.FindExtensionByNumber(message, wanted.extension_number).file
+        extension: Any = self._pool.FindExtensionByNumber(message, wanted.extension_number)
+        file: FileDescriptor = extension.file
+        return file
 
     def _extension_numbers(self, name: str, response: pb.ServerReflectionResponse) -> None:
         try:

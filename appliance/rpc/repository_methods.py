@@ -7,7 +7,7 @@ from appliance.model.config import ModelConfig
 from appliance.model.config_text import config_from_json
 from appliance.model.identity import ModelName
 from appliance.model.lifecycle import ModelState
-from appliance.rpc.call import Call, Parts
+from appliance.rpc.call import Call, Parts, RequestBytes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import grpc_service_pb2 as pb
 from appliance.serving.model_manager import ModelManager
@@ -20,7 +20,7 @@ class RepositoryMethods:
         self._manager = manager
         self._allowed = allowed
 
-    async def index(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
+    async def index(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002  (every method has the same form)
         """List every known version; models without one have an empty version."""
         request = parse(pb.RepositoryIndexRequest, data)
         _refuse_repository_name(request.repository_name)
@@ -36,7 +36,7 @@ class RepositoryMethods:
                 )
         return [response.SerializeToString()]
 
-    async def load(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def load(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         """Load a model now; answers when it is READY or has failed."""
         request = parse(pb.RepositoryModelLoadRequest, data)
         self._refuse_unless_allowed()
@@ -45,7 +45,7 @@ class RepositoryMethods:
         await self._manager.load(name, _config_override(name, request.parameters))
         return [b""]
 
-    async def unload(self, data: bytes, call: Call) -> Parts:  # noqa: ARG002
+    async def unload(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         """Let a model go; answers when no version accepts requests any more."""
         request = parse(pb.RepositoryModelUnloadRequest, data)
         self._refuse_unless_allowed()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from appliance.errors import ApplianceError, Busy, InvalidInput
-from appliance.rpc.call import Call, Parts, joined
+from appliance.rpc.call import Call, Parts, RequestBytes, joined
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 from appliance.rpc.raw_message import open_envelope
 
@@ -17,12 +17,12 @@ WINDOW = 256  # unanswered requests of one stream
 FINAL = "triton_final_response"
 ERROR_HEADER = "triton_grpc_error"
 
-Infer = Callable[[bytes, Call], Awaitable[Parts]]
+Infer = Callable[[RequestBytes, Call], Awaitable[Parts]]
 _Answers = asyncio.Queue["asyncio.Task[Parts] | None"]
 
 
 async def answer_in_order(
-    requests: AsyncIterator[bytes], call: Call, infer: Infer, readers: set["asyncio.Task[None]"]
+    requests: AsyncIterator[RequestBytes], call: Call, infer: Infer, readers: set["asyncio.Task[None]"]
 ) -> AsyncIterator[Parts]:
     """Yield one response for each request. Ends when the client has half-closed and everything is answered.
 
@@ -50,7 +50,7 @@ async def answer_in_order(
 
 
 async def _read(
-    requests: AsyncIterator[bytes], call: Call, infer: Infer, answers: _Answers, *, errors_end_the_stream: bool
+    requests: AsyncIterator[RequestBytes], call: Call, infer: Infer, answers: _Answers, *, errors_end_the_stream: bool
 ) -> None:
     try:
         async for data in requests:
@@ -64,7 +64,7 @@ async def _read(
         await answers.put(None)
 
 
-async def _answer(data: bytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
+async def _answer(data: RequestBytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
     try:
         inner = ModelInferResponse.FromString(joined(await infer(data, call)))
         response = ModelStreamInferResponse(infer_response=inner)
@@ -76,7 +76,7 @@ async def _answer(data: bytes, call: Call, infer: Infer, *, errors_end_the_strea
     return [response.SerializeToString()]
 
 
-def _named_like(data: bytes) -> ModelInferResponse:
+def _named_like(data: RequestBytes) -> ModelInferResponse:
     """The head of an answer to a request that failed; empty if it cannot even be parsed."""
     try:
         message, _ = open_envelope(data)

@@ -62,7 +62,7 @@ def cannot_listen(address: str) -> Busy:
 
 
 async def say_goodbye(end: Callable[[], Awaitable[None]], grace_s: float, refuse: Callable[[], None]) -> None:
-    """Stop as Transport.stop promises. `end` tells the clients, waits for the calls in flight and cancels the rest."""
+    """Stop as Transport.stop promises. `end` tells the clients, waits for what is in flight, cancels the rest."""
     await asyncio.sleep(min(grace_s, _LAME_DUCK_S))
     ending = asyncio.ensure_future(end())
     await asyncio.wait([ending], timeout=min(grace_s, _GOODBYE_S))

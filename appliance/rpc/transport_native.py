@@ -1,4 +1,4 @@
-"""The transport on gRPC's own core: what `appliance_native` reads from the network, on threads of its own, in bunches.
+"""The transport on gRPC's core: what `appliance_native` reads from the network, on threads of its own, in bunches.
 
 The I/O threads never hold the interpreter's lock. What has come is taken on the event loop, all of it at one wake-up;
 answers go out from whichever thread has them. Nothing here knows grpcio, which must not live in the same process.
@@ -11,8 +11,9 @@ from typing import Any
 
 import appliance_native as native
 
-from appliance.rpc.call import ServerStreamMethod, Service, StreamMethod, UnaryMethod
+from appliance.rpc.call import ImmediateMethod, RequestBytes, ServerStreamMethod, Service, StreamMethod, UnaryMethod
 from appliance.rpc.channel_arguments import channel_arguments
+from appliance.rpc.native_answer import NativeAnswer
 from appliance.rpc.native_io import NativeIo
 from appliance.rpc.native_stream import NativeStream
 from appliance.rpc.outcome import outcome
@@ -72,26 +73,47 @@ class NativeTransport:
 
     def _add(self, service: Service) -> None:
         for name, unary in service.unary.items():
-            self._add_method(service, name, partial(self._begin_unary, unary))
+            immediate = service.immediate.get(name)
+            begin = (
+                partial(self._begin_unary, unary) if immediate is None else partial(self._begin_immediate, immediate)
+            )
+            self._add_method(service, name, begin)
         for name, method in service.server_streams.items():
             self._add_method(service, name, partial(self._begin_server_stream, method))
         for name, stream in service.streams.items():
             self._add_method(service, name, partial(self._begin_stream, stream), reads_itself=True)
 
     def _add_method(
-        self, service: Service, name: str, begin: Callable[[native.Call, bytes], None], *, reads_itself: bool = False
+        self,
+        service: Service,
+        name: str,
+        begin: Callable[[native.Call, RequestBytes], None],
+        *,
+        reads_itself: bool = False,
     ) -> None:
         number = self._io.number(begin)
         self._server.add_method(f"/{service.name}/{name}", number, reads_itself=reads_itself)
 
-    def _begin_unary(self, method: UnaryMethod, call: native.Call, request: bytes) -> None:
+    def _begin_unary(self, method: UnaryMethod, call: native.Call, request: RequestBytes) -> None:
         self._run(call, _answer(method, call, request))
 
-    def _begin_server_stream(self, method: ServerStreamMethod, call: native.Call, request: bytes) -> None:
+    def _begin_immediate(self, method: ImmediateMethod, call: native.Call, request: RequestBytes) -> None:
+        answer = NativeAnswer(call, self._io)
+        try:
+            leave = method(request, call, answer)
+        except Exception as error:  # noqa: BLE001  (every failure of a method is the answer to its own client)
+            answer.fail(error)
+            return
+        if leave is not None:
+            self._io.watch(call, leave)
+            if answer.given:  # meanwhile, by another thread, which says so before it has the call forgotten
+                self._io.forget(call)
+
+    def _begin_server_stream(self, method: ServerStreamMethod, call: native.Call, request: RequestBytes) -> None:
         stream = NativeStream(call, self._loop)
         self._run(call, stream.answer(method(request, call)), stream)
 
-    def _begin_stream(self, method: StreamMethod, call: native.Call, _: bytes) -> None:
+    def _begin_stream(self, method: StreamMethod, call: native.Call, _: RequestBytes) -> None:
         stream = NativeStream(call, self._loop)
         self._run(call, stream.answer(method(stream, call)), stream)
 
@@ -106,7 +128,7 @@ class NativeTransport:
         self._io.forget(call)
 
 
-async def _answer(method: UnaryMethod, call: native.Call, request: bytes) -> None:
+async def _answer(method: UnaryMethod, call: native.Call, request: RequestBytes) -> None:
     try:
         call.reply(await method(request, call))
     except BaseException as error:

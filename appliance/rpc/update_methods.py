@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from appliance.errors import InvalidInput, Unsupported
-from appliance.rpc.call import Call, Parts
+from appliance.rpc.call import Call, Parts, RequestBytes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb import appliance_admin_pb2 as pb
 from appliance.updates.box import DeviceFacts
@@ -21,7 +21,7 @@ class UpdateMethods:
     def __init__(self, updates: UpdateWorks | None) -> None:
         self._updates = updates
 
-    async def apply_update(self, data: bytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
+    async def apply_update(self, data: RequestBytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
         """Answer ApplyUpdate."""
         request = parse(pb.ApplyUpdateRequest, data)
         if not request.place.startswith("/"):
@@ -32,7 +32,7 @@ class UpdateMethods:
         async for event in self._required().apply(asked):
             yield [_message(event).SerializeToString()]
 
-    async def roll_back_update(self, data: bytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
+    async def roll_back_update(self, data: RequestBytes, call: Call) -> AsyncIterator[Parts]:  # noqa: ARG002
         """Answer RollBackUpdate."""
         parse(pb.RollBackUpdateRequest, data)
         async for event in self._required().roll_back():

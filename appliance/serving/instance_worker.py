@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
+from typing import Protocol
 
 from appliance.backends.base import BackendModel, ModelInstance
 from appliance.errors import ApplianceError, Failed
@@ -26,7 +27,13 @@ from appliance.serving.version_marks import VersionMarks
 
 logger = logging.getLogger(__name__)
 
-Deliver = Callable[[Sequence[InferenceRequest]], None]
+
+class Deliver(Protocol):
+    """Hands answered requests back; see Delivery."""
+
+    def __call__(self, requests: Sequence[InferenceRequest], *, busy: bool) -> None: ...
+
+
 DeviceLost = Callable[[Failed], None]  # a GPU works no longer in this process; may be called from any thread
 
 
@@ -141,7 +148,7 @@ class InstanceWorker:
         except Exception as error:  # one batch must not end the thread that all later requests need
             logger.exception("execution failed")
             self._fail(batch, Failed(f"execution failed: {error}"))
-        self._deliver(batch.requests)
+        self._deliver(batch.requests, busy=self._batcher.depth > 0)
 
     def _fail(self, batch: Batch, error: ApplianceError) -> None:
         for request in batch.requests:

@@ -7,15 +7,16 @@ per batch into that loop.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from appliance.backends.base import Array, DeviceModel
 from appliance.backends.engine_file import EngineFile
-from appliance.errors import ApplianceError, Busy, Expired, Failed
+from appliance.errors import ApplianceError, Busy, Failed
 from appliance.model.execution import ExecutionPath
 from appliance.registry.source import AvailableVersion
 from appliance.serving.batching import BatchingPolicy
+from appliance.serving.delivery import Delivery
 from appliance.serving.direct_path import DirectMeter, DirectPath
 from appliance.serving.dynamic_batcher import DynamicBatcher
 from appliance.serving.execution_marks import ExecutionMarks
@@ -72,7 +73,7 @@ class LoadedModel:
         self._direct: DirectPath | None = None
         self._marks = marks.of(available, self._most_instances())
         self.statistics = ModelStatistics()
-        delivery = _Delivery(loop, self.statistics)
+        delivery = Delivery(loop, self.statistics)
         self._batcher = DynamicBatcher(BatchingPolicy.from_config(self.served.config), delivery.refuse)
         try:
             self._workers = instance_workers(
@@ -129,19 +130,43 @@ class LoadedModel:
         """Requests that wait."""
         return self._batcher.depth
 
-    def submit(self, request: InferenceRequest) -> "asyncio.Future[list[Array]]":
-        """Queue a request; the future gets the output arrays in the order of `request.outputs`.
+    def begin(
+        self, request: InferenceRequest, deliver: Callable[[InferenceRequest], None], *, any_thread: bool = False
+    ) -> None:
+        """Queue a request; `deliver` is called once with it when it has a result or an error, unless it was left.
 
+        any_thread: `deliver` may be called by the thread that has computed it; else it is called on the event loop.
         Raises Busy when the queue is full or the model is leaving.
         """
-        future: asyncio.Future[list[Array]] = self._loop.create_future()
-        request.deliver = lambda answered: _resolve(future, answered)
+        request.deliver = deliver
+        request.any_thread = any_thread
         try:
             self._batcher.submit(request)
         except Busy:
             self.statistics.record_failure(request.received_ns)
             raise
-        return future
+        if request.expires_s is not None:
+            self._expire_in_time(request, request.expires_s)
+
+    def leave(self, request: InferenceRequest) -> None:
+        """Nobody waits for it any more: take it out of the queue."""
+        request.leave()
+        if request.timer is not None:
+            request.timer.cancel()
+        self._batcher.discard(request)
+
+    async def infer(self, request: InferenceRequest) -> list[Array]:
+        """Compute one request: the output arrays in the order of `request.outputs`.
+
+        If the caller is cancelled while it waits, the request leaves the queue. Raises Busy as `begin` does.
+        """
+        future: asyncio.Future[list[Array]] = self._loop.create_future()
+        self.begin(request, lambda answered: _resolve(future, answered))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.leave(request)
+            raise
 
     def infer_now(
         self,
@@ -165,23 +190,6 @@ class LoadedModel:
             self.statistics.record_failure(received_ns)
             raise
 
-    async def infer(self, request: InferenceRequest) -> list[Array]:
-        """Compute one request. If the caller is cancelled while it waits, the request leaves the queue."""
-        future = self.submit(request)
-        timer = None
-        expires_s = request.expires_s  # a worker may clear it at any time
-        if expires_s is not None:
-            timer = self._loop.call_later(expires_s - time.monotonic(), self._batcher.expire, request)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            request.leave()
-            self._batcher.discard(request)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
     def hung(self, patience_s: float) -> str:
         """Say in a sentence why one of its instances does not compute any more, '' if all do."""
         reasons = [worker.hung(patience_s) for worker in self._workers]
@@ -202,6 +210,11 @@ class LoadedModel:
         self._workers = []
         self._model.close()
         self._marks.close()
+
+    def _expire_in_time(self, request: InferenceRequest, expires_s: float) -> None:
+        request.timer = self._loop.call_later(expires_s - time.monotonic(), self._batcher.expire, request)
+        if request.delivered:  # meanwhile; whoever delivers says so before looking for a timer
+            request.timer.cancel()
 
     def _most_instances(self) -> int:
         """Of all groups, and one of the direct path."""
@@ -226,36 +239,6 @@ class LoadedModel:
         instance = self._model.create_instance(self.served.config.instance_group[0])
         instance = marked(instance, self._marks, self._most_instances() - 1)
         return DirectPath(instance, self.statistics, batched=self.served.max_batch_size > 0)
-
-
-class _Delivery:
-    """Hands answered requests back to the event loop, with one wake-up for a whole batch.
-
-    Knows nothing of the LoadedModel, so that a closed one goes at once and not with some later collection.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, statistics: ModelStatistics) -> None:
-        self._loop = loop
-        self._statistics = statistics
-
-    def deliver(self, requests: Sequence[InferenceRequest]) -> None:
-        """Called by worker threads, and by whoever refuses."""
-        try:
-            self._loop.call_soon_threadsafe(_hand_over, requests)
-        except RuntimeError:  # the loop is closed: the process is ending
-            logger.debug("answered %d requests that nobody waits for", len(requests))
-
-    def refuse(self, request: InferenceRequest, error: Busy | Expired) -> None:
-        """Answer a request that will not be computed."""
-        request.error = error
-        self._statistics.record_failure(request.received_ns)
-        self.deliver([request])
-
-
-def _hand_over(requests: Sequence[InferenceRequest]) -> None:
-    for request in requests:
-        if request.deliver is not None:
-            request.deliver(request)
 
 
 def _resolve(future: "asyncio.Future[list[Array]]", request: InferenceRequest) -> None:

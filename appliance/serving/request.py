@@ -5,6 +5,7 @@ thread while it is computed, and to the caller again once `deliver` was called. 
 `leave` only marks the request, and whoever holds it drops it at the next look.
 """
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,10 @@ class InferenceRequest:
     received_ns: int = 0
     queued_ns: int = 0
     expires_s: float | None = None  # monotonic; after it the queue policy applies
+    any_thread: bool = False  # whether `deliver` may be called by any thread; else only on the event loop
     deliver: "Callable[[InferenceRequest], None] | None" = None
+    delivered: bool = False  # said before `timer` is looked at
+    timer: "asyncio.TimerHandle | None" = None  # that applies `expires_s`
     computed_ns: int = 0  # CPU time of the thread that executed it, alone or with others
     joined: bool = False  # whether it was with others
     left: bool = False

@@ -1,0 +1,24 @@
+"""An answer that a coroutine waits for. Lives on the event loop."""
+
+import asyncio
+
+from appliance.rpc.call import Parts
+
+
+class AwaitedAnswer:
+    """Gives what it gets to `future`."""
+
+    any_thread = False
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Parts] = asyncio.get_running_loop().create_future()
+
+    def reply(self, parts: Parts) -> None:
+        """See Answer."""
+        if not self.future.done():  # the client left
+            self.future.set_result(parts)
+
+    def fail(self, error: Exception) -> None:
+        """See Answer."""
+        if not self.future.done():
+            self.future.set_exception(error)
