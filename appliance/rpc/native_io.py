@@ -66,7 +66,7 @@ class NativeIo:
             if kind >= 0:
                 self._begin[kind](subject, payload)
             elif kind == native.CANCELLED:
-                if (cancel := self._cancel.get(subject)) is not None:
+                if (cancel := self._cancel.pop(subject, None)) is not None:
                     cancel()
             elif kind == native.STOPPED:
                 self._servers[subject].set_result(None)

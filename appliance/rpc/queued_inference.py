@@ -2,7 +2,7 @@
 
 from appliance.errors import ApplianceError
 from appliance.rpc import codec
-from appliance.rpc.call import Answer, Leave
+from appliance.rpc.call import Answer, Leave, Parts
 from appliance.rpc.request_plan import RequestPlan
 from appliance.serving.arrivals import Arrivals
 from appliance.serving.request import InferenceRequest
@@ -40,16 +40,19 @@ class QueuedInference:
         self._arrivals.came_back(request)
         if request.left:
             return
-        if request.error is not None:
-            self._answer.fail(with_request_id(request.error, self._request_id))
-            return
-        self._plan.meter.observe(request.computed_ns, joined=request.joined)
         try:
-            parts = codec.encode_response(self._plan, self._request_id, request.result)
+            self._answer.reply(self._encoded(request))
+        except ApplianceError as error:
+            self._answer.fail(with_request_id(error, self._request_id))
         except Exception as error:  # noqa: BLE001  (the answer to its own client; the thread serves others)
             self._answer.fail(error)
-        else:
-            self._answer.reply(parts)
+
+    def _encoded(self, request: InferenceRequest) -> Parts:
+        """Raises what became of the request instead."""
+        if request.error is not None:
+            raise request.error
+        self._plan.meter.observe(request.computed_ns, joined=request.joined)
+        return codec.encode_response(self._plan, self._request_id, request.result)
 
 
 def with_request_id(error: ApplianceError, request_id: str) -> ApplianceError:

@@ -1,15 +1,19 @@
 """When inferences are taken to come one at a time."""
 
-from contextlib import ExitStack
-
 from appliance.serving.arrivals import Arrivals
+from appliance.serving.request import InferenceRequest
+
+
+def a_request():
+    return InferenceRequest(inputs={}, outputs=(), rows=1, batch_key=())
 
 
 def answered(arrivals):
     """One inference arrives and is answered by a worker before the next comes; what was said of it."""
-    said = arrivals.note()
-    with arrivals:
-        return said
+    said, request = arrivals.note(), a_request()
+    arrivals.went(request)
+    arrivals.came_back(request)
+    return said
 
 
 def test_it_takes_many_lone_arrivals_to_believe_it():
@@ -34,18 +38,27 @@ def test_one_meeting_ends_it():
     arrivals = Arrivals()
     for _ in range(40):
         answered(arrivals)
-    with arrivals:  # with a worker
-        assert not arrivals.note()
+    arrivals.went(a_request())
+
+    assert not arrivals.note()
+
+
+def test_after_a_meeting_it_takes_as_many_as_at_first():
+    arrivals, other = Arrivals(), a_request()
+    arrivals.went(other)
+    arrivals.note()
+    arrivals.came_back(other)
 
     assert not any(answered(arrivals) for _ in range(32))
-
-
-def test_a_request_that_fails_or_is_cancelled_is_back_too():
-    arrivals = Arrivals()
-    with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(arrivals)
-    for _ in range(32):
-        answered(arrivals)
-
     assert answered(arrivals)
+
+
+def test_a_request_may_come_back_twice():
+    """Once when its client leaves, and once more when the worker that had it meanwhile is done."""
+    arrivals, first, second = Arrivals(), a_request(), a_request()
+    arrivals.went(first)
+    arrivals.went(second)
+    for _ in range(2):
+        arrivals.came_back(first)
+    for _ in range(40):
+        assert not arrivals.note()  # the second is still away

@@ -43,7 +43,7 @@ def test_only_a_lost_device_is_reported_and_the_batch_fails_either_way(code, los
         None,
         batcher,
         ModelStatistics(),
-        lambda requests: answered.set(),
+        lambda requests, *, busy: answered.set(),
         told.append,
         batched=True,
     )
@@ -70,7 +70,7 @@ def test_a_device_that_is_lost_while_warming_up_is_reported_too():
         None,
         batcher,
         ModelStatistics(),
-        lambda requests: None,
+        lambda requests, *, busy: None,
         told.append,
         batched=True,
     )

@@ -53,7 +53,7 @@ def worker(instance, batcher, warm_up=(), lost=None):
         None,
         batcher,
         ModelStatistics(),
-        lambda requests: None,
+        lambda requests, *, busy: None,
         told.append,
         batched=True,
     )
