@@ -55,6 +55,7 @@ class NativeIo:
         self._cancel[call] = cancel
         if stream is not None:
             self._streams[call] = stream
+        call.watch()
 
     def forget(self, call: native.Call) -> None:
         """The call is answered. Called by any thread."""

@@ -28,6 +28,9 @@ class Call:
     def metadata(self) -> dict[str, str | bytes]:
         """The client's headers; those named `...-bin` as bytes."""
 
+    def watch(self) -> None:
+        """Have CANCELLED told when nobody waits for the answer any more; for what is not answered at once."""
+
     def read(self) -> None:
         """Ask for the next message of a stream: MESSAGE or NO_MESSAGE follows."""
 

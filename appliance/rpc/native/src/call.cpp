@@ -42,12 +42,6 @@ void Call::arrived(bool ok) {
     return;
   }
   server_->wait_for_call(queue_, method_);
-  server_->io().operate([this] {
-    grpc_op close{};
-    close.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    close.data.recv_close_on_server.cancelled = &cancelled_;
-    GPR_ASSERT(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr) == GRPC_CALL_OK);
-  });
   if (method_->registered == nullptr) {
     finish(GRPC_STATUS_UNIMPLEMENTED, "Method not found!");
     return;
@@ -56,7 +50,6 @@ void Call::arrived(bool ok) {
   if (!server_->enter()) {
     finish(GRPC_STATUS_RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!");
   } else if (method_->reads_itself) {
-    begun_ = true;
     tell(method_->number);
   } else {
     take_request();
@@ -71,13 +64,29 @@ void Call::take_request() {
     finish(GRPC_STATUS_INTERNAL, "the request cannot be decompressed");
   } else {
     incoming_.reset();
-    begun_ = true;
     tell(method_->number, std::move(request));
   }
 }
 
+grpc_op Call::close_operation() {
+  grpc_op close{};
+  close.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+  close.data.recv_close_on_server.cancelled = &cancelled_;
+  return close;
+}
+
+void Call::watch() {
+  if (close_is_asked_for()) {
+    return;
+  }
+  const grpc_op close = close_operation();
+  server_->io().operate(queue_, [&] {
+    GPR_ASSERT(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr) == GRPC_CALL_OK);
+  });
+}
+
 void Call::read() {
-  server_->io().operate([this] {
+  server_->io().operate(queue_, [this] {
     grpc_op receive{};
     receive.op = GRPC_OP_RECV_MESSAGE;
     receive.data.recv_message.recv_message = incoming_.to_fill();
@@ -121,7 +130,7 @@ void Call::finish(int code, const std::string& details) {
 }
 
 void Call::send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation) {
-  std::array<grpc_op, 3> all{};
+  std::array<grpc_op, 4> all{};
   size_t count = 0;
   if (!headers_sent_) {
     headers_sent_ = true;
@@ -140,8 +149,11 @@ void Call::send(Message message, const grpc_status_code* status, const std::stri
     op.op = GRPC_OP_SEND_STATUS_FROM_SERVER;
     op.data.send_status_from_server.status = *status;
     op.data.send_status_from_server.status_details = details.empty() ? nullptr : &sentence;
+    if (!close_is_asked_for()) {
+      all[count++] = close_operation();
+    }
   }
-  server_->io().operate([&] {
+  server_->io().operate(queue_, [&] {
     GPR_ASSERT(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr) == GRPC_CALL_OK);
   });
 }
@@ -149,7 +161,7 @@ void Call::send(Message message, const grpc_status_code* status, const std::stri
 void Call::has_finished(bool) {}
 
 void Call::has_ended(bool) {
-  if (begun_ && cancelled_ != 0 && !ending_.load()) {
+  if (cancelled_ != 0 && !ending_.load()) {
     tell(kCancelled);
   }
 }

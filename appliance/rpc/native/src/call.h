@@ -1,8 +1,7 @@
 // One call, from its arrival to the last thing that gRPC has to say about it.
 //
-// Every call belongs to one completion queue, and every completion queue to one I/O thread; so completions of a call
-// come one after the other. `read`, `write`, `reply` and `finish` may be called by any thread; nobody calls two of
-// them at once for the same call, nor `read` or `write` again before the event that follows has been taken.
+// `watch`, `read`, `write`, `reply` and `finish` may be called by any thread. Of the last three, nobody calls two at
+// once for the same call; nor `read` or `write` again before the event that follows has been taken.
 #pragma once
 
 #include <grpc/grpc.h>
@@ -25,6 +24,10 @@ class Call : public std::enable_shared_from_this<Call> {
 
   // Wait for a client; another Call waits as soon as this one has found one.
   void wait();
+
+  // Have it told when nobody waits for the answer any more: an event kCancelled. What is answered at once needs none of
+  // it, and that saves gRPC and the I/O thread a part of their work.
+  void watch();
 
   // Ask for the next message of the client: an event kMessage or kNoMessage follows.
   void read();
@@ -72,6 +75,8 @@ class Call : public std::enable_shared_from_this<Call> {
   void has_finished(bool ok);
   void has_ended(bool ok);
   void take_request();
+  bool close_is_asked_for() { return close_asked_.exchange(true); }
+  grpc_op close_operation();
   void send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation);
   void tell(int kind, Slice payload = Slice());
 
@@ -91,8 +96,8 @@ class Call : public std::enable_shared_from_this<Call> {
   Operation end_{&Call::has_ended};
   int cancelled_ = 0;
   bool entered_ = false;              // among those that the server counts
-  bool begun_ = false;                // Python knows of it; I/O thread only
   bool headers_sent_ = false;
+  std::atomic<bool> close_asked_ = false;
   std::atomic<bool> ending_ = false;  // it is answered
 };
 

@@ -93,6 +93,7 @@ NB_MODULE(appliance_native, m) {
       .def_prop_ro("peer", &Call::peer)
       .def_prop_ro("deadline_s", &Call::deadline_s)
       .def_prop_ro("metadata", &metadata)
+      .def("watch", &Call::watch, without_lock)
       .def("read", &Call::read, without_lock)
       .def("write", &send_parts<&Call::write>)
       .def("reply", &send_parts<&Call::reply>)

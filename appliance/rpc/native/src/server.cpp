@@ -64,7 +64,8 @@ void Server::start() {
 
 void Server::stop() {
   if (!stopping_.exchange(true)) {
-    io_->operate([this] { grpc_server_shutdown_and_notify(server_, io_->queues().front(), stopped_.begin(this)); });
+    grpc_completion_queue* queue = io_->queues().front();
+    io_->operate(queue, [&] { grpc_server_shutdown_and_notify(server_, queue, stopped_.begin(this)); });
   }
 }
 
@@ -72,7 +73,7 @@ void Server::cancel_calls() { grpc_server_cancel_all_calls(server_); }
 
 void Server::wait_for_call(grpc_completion_queue* queue, const Method* method) {
   if (!stopping_.load()) {
-    io_->operate([&] { std::make_shared<Call>(shared_from_this(), queue, method)->wait(); });
+    io_->operate(queue, [&] { std::make_shared<Call>(shared_from_this(), queue, method)->wait(); });
   }
 }
 
