@@ -80,13 +80,13 @@ void Call::watch() {
     return;
   }
   const grpc_op close = close_operation();
-  server_->io().operate(queue_, [&] {
+  server_->io().operate([&] {
     GPR_ASSERT(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr) == GRPC_CALL_OK);
   });
 }
 
 void Call::read() {
-  server_->io().operate(queue_, [this] {
+  server_->io().operate([this] {
     grpc_op receive{};
     receive.op = GRPC_OP_RECV_MESSAGE;
     receive.data.recv_message.recv_message = incoming_.to_fill();
@@ -153,7 +153,7 @@ void Call::send(Message message, const grpc_status_code* status, const std::stri
       all[count++] = close_operation();
     }
   }
-  server_->io().operate(queue_, [&] {
+  server_->io().operate_and_complete(queue_, [&] {
     GPR_ASSERT(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr) == GRPC_CALL_OK);
   });
 }

@@ -33,23 +33,27 @@ class Io : public std::enable_shared_from_this<Io> {
 
   const std::vector<grpc_completion_queue*>& queues() const { return queues_; }
 
-  // Run what begins an operation of gRPC at a queue, unless the queues are closed: then nobody would hear of its end.
-  //
-  // What completes meanwhile is dealt with here, on this thread: waking the I/O thread for it costs more than it is.
+  // Run what begins an operation of gRPC, unless the queues are closed: then nobody would hear of its end.
   template <typename Begin>
-  void operate(grpc_completion_queue* queue, Begin begin) {
+  void operate(Begin begin) {
+    std::shared_lock lock(closing_);
+    if (!closed_) {
+      begin();
+    }
+  }
+
+  // The same for an operation that mostly completes at once: then that is dealt with here, on this thread, because
+  // waking the I/O thread for it costs more than it is.
+  template <typename Begin>
+  void operate_and_complete(grpc_completion_queue* queue, Begin begin) {
     void* tag = nullptr;
     int ok = 0;
     bool completed = false;
-    {
-      std::shared_lock lock(closing_);
-      if (closed_) {
-        return;
-      }
+    operate([&] {
       grpc_completion_queue_thread_local_cache_init(queue);
       begin();
       completed = grpc_completion_queue_thread_local_cache_flush(queue, &tag, &ok) == 1;
-    }
+    });
     if (completed) {
       static_cast<Completion*>(tag)->complete(ok != 0);
     }

@@ -65,7 +65,7 @@ void Server::start() {
 void Server::stop() {
   if (!stopping_.exchange(true)) {
     grpc_completion_queue* queue = io_->queues().front();
-    io_->operate(queue, [&] { grpc_server_shutdown_and_notify(server_, queue, stopped_.begin(this)); });
+    io_->operate([&] { grpc_server_shutdown_and_notify(server_, queue, stopped_.begin(this)); });
   }
 }
 
@@ -73,7 +73,7 @@ void Server::cancel_calls() { grpc_server_cancel_all_calls(server_); }
 
 void Server::wait_for_call(grpc_completion_queue* queue, const Method* method) {
   if (!stopping_.load()) {
-    io_->operate(queue, [&] { std::make_shared<Call>(shared_from_this(), queue, method)->wait(); });
+    io_->operate([&] { std::make_shared<Call>(shared_from_this(), queue, method)->wait(); });
   }
 }
 
