@@ -42,8 +42,9 @@ class Delivery:
             request.delivered = True
             if request.timer is not None:
                 self._call_on_loop(request.timer.cancel)
-            if request.deliver is not None:
-                request.deliver(request)
+            deliver, request.deliver = request.deliver, None  # which may hold the request: no cycle shall stay
+            if deliver is not None:
+                deliver(request)
 
     def _call_on_loop(self, function: Callable[..., object], *arguments: object) -> None:
         try:

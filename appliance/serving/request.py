@@ -44,6 +44,7 @@ class InferenceRequest:
     def leave(self) -> None:
         """The caller no longer waits."""
         self.left = True
+        self.deliver = None
 
 
 @dataclass(frozen=True, slots=True)
