@@ -1,14 +1,16 @@
-"""The service called by itself, as a client calls it: over its own socket, with the real protocol."""
+"""The service called by itself, as a client calls it: over its own socket, with the real protocol.
 
+The client is a process of its own. Whatever serves, the call meets it from outside; and grpcio, which the client
+needs, must not live in one process with the native transport.
+"""
+
+import asyncio
+import json
 from collections.abc import Collection
 
-import grpc
-from google.protobuf.message import Message
+from appliance.backends.isolated_python import isolated_command
 
-from appliance.rpc.pb import grpc_service_pb2 as pb
-
-_SERVICE = "/inference.GRPCInferenceService/"
-_LONGEST_S = 10.0
+LONGEST_S = 60.0  # for all models together
 
 
 async def self_call(address: str, models: Collection[str]) -> str:
@@ -16,22 +18,19 @@ async def self_call(address: str, models: Collection[str]) -> str:
 
     address: 'unix:/path' or host:port, one of the service's own.
     """
-    options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
-    async with grpc.aio.insecure_channel(address, options) as channel:
-        try:
-            live = pb.ServerLiveResponse.FromString(await _answer(channel, "ServerLive", pb.ServerLiveRequest()))
-            if not live.live:
-                return "the service says that it is not live"
-            for model in models:
-                data = await _answer(channel, "ModelReady", pb.ModelReadyRequest(name=model))
-                if not pb.ModelReadyResponse.FromString(data).ready:
-                    return f"the service says that '{model}' is not ready"
-        except grpc.aio.AioRpcError as error:
-            return f"the service does not answer its own call: {error.code().name}: {error.details()}"
-    return ""
-
-
-async def _answer(channel: grpc.aio.Channel, method: str, request: Message) -> bytes:
-    call = channel.unary_unary(f"{_SERVICE}{method}", type(request).SerializeToString, bytes)
-    answer: bytes = await call(request, timeout=_LONGEST_S)
-    return answer
+    pipe = asyncio.subprocess.PIPE
+    command = isolated_command("appliance.rpc.self_call_client", address)
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            said, complaint = await process.communicate(json.dumps(list(models)).encode())
+    except TimeoutError:
+        return f"the service has not answered its own call within {LONGEST_S:.0f} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        return f"the client of its own call ended with status {process.returncode}: {last[0]}"
+    return said.decode()
