@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.01
+TRANSPORT = os.environ.get("TRANSPORT_UNDER_TEST", "auto")  # of daemons that are not told otherwise
 PROGRAM = ["-m", "appliance.cli.main"]
 ANY_PORT = "127.0.0.1:0"
 _COMPLAINTS = re.compile(r"a method failed|execution failed|Traceback|never retrieved|was destroyed|Warning:")
@@ -44,10 +45,11 @@ class DaemonProcess:
         self._log = tempfile.NamedTemporaryFile(prefix="a-", suffix=".log")  # noqa: SIM115  (closed with the process)
         serve = ["serve", "--models", str(models), "--state", str(self.state), "--listen", listen, *options]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
+        settings = {"SERVER_TRANSPORT": TRANSPORT} | dict(settings or {})
         self.popen = subprocess.Popen(
             [sys.executable, *PROGRAM, *serve],
             cwd=ROOT,
-            env=environment | {f"APPLIANCE_{name}": value for name, value in (settings or {}).items()},
+            env=environment | {f"APPLIANCE_{name}": value for name, value in settings.items()},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
