@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,8 +16,11 @@ from benchmark.cases import CASES, Case, write_repository
 from benchmark.document import update_document
 from benchmark.installation import install
 from benchmark.load_generator import LoadGenerator
+from benchmark.server_process import ServerProcess
+from benchmark.triton import install_triton, tritonserver, write_triton_repository
 
 ROOT = Path(__file__).resolve().parents[2]
+TRITON_TOOLS = ROOT / "build" / "tritonserver"
 TOOLS = ROOT / "build" / "perf_analyzer"
 DOCUMENT = ROOT / "BENCHMARKS.md"
 SHIPPED_MODELS = ROOT / "models"
@@ -54,10 +58,21 @@ def run_load(generator: LoadGenerator, cases: Sequence[Case], effort: measure.Ef
         say("making the models")
         # All of them, whatever is measured: what a process has loaded shapes its memory allocator.
         write_repository(models, [case.model for case in CASES])
-        say("starting the daemon")
-        with peers.daemon(models, Path(folder) / "state") as daemon:
-            bench = measure.Bench(generator, daemon, models, effort, say)
+        say("starting the servers")
+        with ExitStack() as running:
+            lasting = [running.enter_context(server) for server in lasting_servers(Path(folder), models)]
+            bench = measure.Bench(generator, lasting, models, effort, say)
             return [bench.measure(case) for case in cases]
+
+
+def lasting_servers(folder: Path, models: Path) -> list[ServerProcess]:
+    repository = folder / "triton"
+    write_triton_repository(repository, [case.model for case in CASES])
+    return [
+        peers.daemon(models, folder / "n", "native", peers.NATIVE),
+        peers.daemon(models, folder / "g", "grpcio", peers.DAEMON),
+        tritonserver(install_triton(TRITON_TOOLS, say), repository),
+    ]
 
 
 def load_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmark.measure import CaseResult, Run
-from benchmark.peers import DAEMON, ECHO, OBJECTS_ECHO
+from benchmark.peers import DAEMON, ECHO, NATIVE, OBJECTS_ECHO
+from benchmark.triton import TRITON
 
 ECHO_FACTOR = 1.35
 
@@ -56,6 +57,25 @@ def _cpu_ratio(peer: str) -> Callable[[CaseResult], list[float]]:
     return values
 
 
+def _ahead(peer: str) -> Callable[[CaseResult], list[float]]:
+    def values(result: CaseResult) -> list[float]:
+        pairs = zip(result.servers[NATIVE], result.servers[peer], strict=True)
+        return [own.load.requests_per_s / other.load.requests_per_s for own, other in pairs]
+
+    return values
+
+
+def _added_us(result: CaseResult) -> list[float]:
+    """What the daemon costs beyond computing, in microseconds of CPU per request."""
+    pairs = zip(result.servers[NATIVE], result.in_process_batch, strict=True)
+    return [own.cpu_us_per_request - alone.cpu_us_per_inference for own, alone in pairs]
+
+
+def _added(cases: tuple[str, ...], most_us: float) -> Rule:
+    text = "native: CPU per request - in process alone, us"
+    return Rule(cases, text, f"<= {most_us:g}", lambda value: value <= most_us, _added_us)
+
+
 def _share_of_parts_beside(result: CaseResult) -> list[float]:
     return [
         own.cpu_us_per_request
@@ -80,37 +100,49 @@ def _tail(result: CaseResult) -> list[float]:
 
 
 COMPUTING = ("cnn-c1", "cnn-c8", "mlp-c1", "mlp-c32")
+ALL = ("identity-tiny-c1", "identity-tiny-c16", "identity-large-c4", *COMPUTING)
 RULES = (
     Rule(
+        ("identity-tiny-c16",),
+        "native: requests per second / daemon on grpcio",
+        ">= 3",
+        lambda value: value >= 3,
+        _ahead(DAEMON),
+    ),
+    Rule(ALL, "native: requests per second / tritonserver", "> 1", lambda value: value > 1, _ahead(TRITON)),
+    _added(("identity-tiny-c1", "identity-tiny-c16"), 110),
+    _added(COMPUTING, 160),
+    _added(("identity-large-c4",), 700),
+    Rule(
         ("identity-tiny-c1", "identity-tiny-c16"),
-        "CPU per request / bare gRPC echo",
+        "grpcio: CPU per request / bare gRPC echo",
         f"<= {ECHO_FACTOR}",
         lambda value: value <= ECHO_FACTOR,
         _cpu_ratio(ECHO),
     ),
-    Rule(("identity-tiny-c16",), "p99 / p50", "< 4", lambda value: value < 4, _tail),
+    Rule(("identity-tiny-c16",), "grpcio: p99 / p50", "< 4", lambda value: value < 4, _tail),
     Rule(
         ("identity-large-c4",),
-        "CPU per request / echo through protobuf objects",
+        "grpcio: CPU per request / echo through protobuf objects",
         "<= 0.75",
         lambda value: value <= 0.75,
         _cpu_ratio(OBJECTS_ECHO),
     ),
     Rule(
         COMPUTING,
-        f"CPU per request / (in process + {ECHO_FACTOR} x echo, side by side at the daemon's pace)",
+        f"grpcio: CPU per request / (in process + {ECHO_FACTOR} x echo, side by side at the daemon's pace)",
         "<= 1",
         lambda value: value <= 1,
         _share_of_parts_beside,
     ),
     Rule(
         COMPUTING,
-        f"CPU per request / (in process + {ECHO_FACTOR} x echo, each alone at full speed)",
+        f"grpcio: CPU per request / (in process + {ECHO_FACTOR} x echo, each alone at full speed)",
         "<= 1",
         lambda value: value <= 1,
         _share_of_parts_alone,
     ),
-    Rule(("mlp-c32",), "mean batch", ">= 12", lambda value: value >= 12, _mean_batch),
+    Rule(("mlp-c32",), "grpcio: mean batch", ">= 12", lambda value: value >= 12, _mean_batch),
 )
 
 

@@ -4,7 +4,7 @@ CPU time is the kernel's count for the server's process over one whole run, divi
 counted in that run, so neither warm-up nor the load generator's windows enter it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -68,13 +68,13 @@ class CaseResult:
 
 
 class Bench:
-    """Measures cases against one running daemon."""
+    """Measures cases against servers that run all the time: the daemon on each transport, and Triton's."""
 
     def __init__(
-        self, generator: LoadGenerator, daemon: ServerProcess, models: Path, effort: Effort, say: Say
+        self, generator: LoadGenerator, lasting: Sequence[ServerProcess], models: Path, effort: Effort, say: Say
     ) -> None:
         self._generator = generator
-        self._daemon = daemon
+        self._lasting = lasting
         self._models = models
         self._effort = effort
         self._say = say
@@ -82,7 +82,8 @@ class Bench:
     def measure(self, case: Case) -> CaseResult:
         """Measure one case with its peers."""
         with ExitStack() as running:
-            servers = [self._daemon, running.enter_context(peers.echo(case.model))]
+            servers = [*self._lasting]
+            servers += [running.enter_context(echo(case.model)) for echo in (peers.echo, peers.native_echo)]
             if case.protobuf_echo:
                 servers.append(running.enter_context(peers.objects_echo(case.model)))
                 servers.append(running.enter_context(peers.warm_objects_echo(case.model)))
@@ -103,8 +104,7 @@ class Bench:
             run = self._run(server, case)
             result.servers[server.name].append(run)
             self._say(f"{case.name}: round {number + 1}/{self._effort.rounds}, {server.name}: {_summary(run)}")
-        if case.computes:
-            self._run_in_process(case, result)
+        self._run_in_process(case, result)
 
     def _run(self, server: ServerProcess, case: Case) -> Run:
         rss_before_bytes = server.rss_bytes()
@@ -133,7 +133,8 @@ class Bench:
         batch = single if formed == 1 else peers.in_process(model_file, formed, seconds)
         result.in_process_single.append(single)
         result.in_process_batch.append(batch)
-        result.beside.append(self._run_beside(case, formed, formed / daemon.load.requests_per_s))
+        if case.computes:
+            result.beside.append(self._run_beside(case, formed, formed / daemon.load.requests_per_s))
         self._say(f"{case.name}: in process, batch {formed}: {batch.cpu_us_per_inference:.0f} us CPU per inference")
 
     def _run_beside(self, case: Case, formed: int, interval_s: float) -> Beside:

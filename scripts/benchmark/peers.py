@@ -10,8 +10,10 @@ from appliance.errors import Failed
 from benchmark.cases import MAX_BATCH_SIZE, BenchModel
 from benchmark.server_process import ServerProcess, free_port
 
-DAEMON = "daemon"
+DAEMON = "daemon, grpcio"
+NATIVE = "daemon, native"
 ECHO = "echo"
+NATIVE_ECHO = "native echo"
 PACED_ECHO = "echo at the daemon's pace"
 OBJECTS_ECHO = "protobuf echo"
 WARM_OBJECTS_ECHO = "protobuf echo, warm allocator"
@@ -27,18 +29,26 @@ class InProcess:
     cpu_us_per_inference: float
 
 
-def daemon(models: Path, state: Path) -> ServerProcess:
+def daemon(models: Path, state: Path, transport: str = "auto", name: str = "daemon") -> ServerProcess:
     """Return the daemon as an operator starts it, serving `models`."""
     installed = Path(sys.executable).with_name("appliance")
     program = [str(installed)] if installed.exists() else [sys.executable, "-m", "appliance.cli.main"]
     port = free_port()
     options = ["--models", str(models), "--listen", f"127.0.0.1:{port}", "--state", str(state)]
-    return ServerProcess(DAEMON, [*program, "serve", *options], port)
+    setting = f"APPLIANCE_SERVER_TRANSPORT={transport}"
+    return ServerProcess(name, ["env", setting, *program, "serve", *options], port)
 
 
 def echo(model: BenchModel) -> ServerProcess:
     """Return a server that answers with constant bytes."""
     return _echo(ECHO, "raw", model)
+
+
+def native_echo(model: BenchModel) -> ServerProcess:
+    """Return a server that answers with constant bytes over the native transport's extension."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmark.native_echo", "--port", str(port), *_about(model)]
+    return ServerProcess(NATIVE_ECHO, command, port)
 
 
 def paced_echo(model: BenchModel, group: int, interval_s: float) -> ServerProcess:
@@ -59,9 +69,12 @@ def warm_objects_echo(model: BenchModel) -> ServerProcess:
 def _echo(name: str, mode: str, model: BenchModel, *options: str) -> ServerProcess:
     port = free_port()
     command = [sys.executable, "-m", "benchmark.echo_server", "--mode", mode, "--port", str(port)]
-    command += ["--model", model.name, "--max-batch-size", str(MAX_BATCH_SIZE)]
-    command += ["--input-dims", _join(model.input_dims), "--output-dims", _join(model.output_dims), *options]
-    return ServerProcess(name, command, port)
+    return ServerProcess(name, [*command, *_about(model), *options], port)
+
+
+def _about(model: BenchModel) -> list[str]:
+    options = ["--model", model.name, "--max-batch-size", str(MAX_BATCH_SIZE)]
+    return [*options, "--input-dims", _join(model.input_dims), "--output-dims", _join(model.output_dims)]
 
 
 def in_process(model_file: Path, batch_size: int, seconds: float, interval_s: float = 0.0) -> InProcess:

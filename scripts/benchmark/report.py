@@ -22,7 +22,11 @@ from benchmark.soak import MEGABYTE, SoakResult
 
 LOAD, SOAK = "load", "soak"
 PEERS = """\
-* **daemon**: the model served by `appliance serve`, one process for the models of all cases
+* **daemon, native** and **daemon, grpcio**: the model served by `appliance serve` over either transport, one process
+  for the models of all cases
+* **tritonserver**: Triton's C++ server with its Python backend, as nvidia-pytriton ships it (no other build of it is
+  at the public index), computing with the same ONNX Runtime
+* **native echo**: the native transport's extension with an event loop that answers every request with constant bytes
 * **echo**: a bare grpc.aio server that answers every request with constant bytes of the right size
 * **protobuf echo**: a grpc.aio server that takes the tensors through protobuf messages
 * **in process**: the same model by ONNX Runtime without a server, at the batch size that formed in the daemon.
@@ -136,7 +140,7 @@ def _server_row(name: str, runs: Sequence[Run]) -> str:
 def _in_process_table(result: CaseResult) -> str:
     rows = []
     beside = [beside.in_process for beside in result.beside]
-    for runs in (result.in_process_single, result.in_process_batch, beside):
+    for runs in filter(None, (result.in_process_single, result.in_process_batch, beside)):
         sizes = sorted({run.batch_size for run in runs})
         batch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         pace = "side by side" if runs[0].interval_us else "alone"

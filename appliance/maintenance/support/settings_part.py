@@ -18,7 +18,8 @@ ALLOWED = frozenset(
         *(
             f"server.{name}"
             for name in (
-                *("name", "listen", "reflection", "max_message_bytes", "max_concurrent_requests", "drain_timeout_s"),
+                *("name", "listen", "transport", "reflection"),
+                *("max_message_bytes", "max_concurrent_requests", "drain_timeout_s"),
                 *("keepalive_time_s", "keepalive_timeout_s", "min_ping_interval_s", "permit_keepalive_without_calls"),
             )
         ),
