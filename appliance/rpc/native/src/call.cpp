@@ -5,6 +5,7 @@
 #include <grpc/support/time.h>
 
 #include <array>
+#include <stdexcept>
 
 namespace appliance {
 
@@ -86,6 +87,9 @@ void Call::watch() {
 }
 
 void Call::read() {
+  if (reading_now_.exchange(true)) {
+    return;
+  }
   server_->io().operate([this] {
     grpc_op receive{};
     receive.op = GRPC_OP_RECV_MESSAGE;
@@ -96,20 +100,25 @@ void Call::read() {
 
 void Call::has_read(bool ok) {
   Slice message;
-  if (!ok || !incoming_) {
-    tell(kNoMessage);
-  } else if (!contiguous(incoming_, &message)) {
-    finish(GRPC_STATUS_INTERNAL, "the message cannot be decompressed");
-    tell(kCancelled);
-  } else {
-    incoming_.reset();
-    tell(kMessage, std::move(message));
+  const bool last = !ok || !incoming_;
+  if (!last && !contiguous(incoming_, &message)) {
+    grpc_call_cancel_with_status(call_, GRPC_STATUS_INTERNAL, "the message cannot be decompressed", nullptr);
+    return;
   }
+  incoming_.reset();
+  reading_now_.store(false);  // from here on the next may be asked for
+  tell(last ? kNoMessage : kMessage, std::move(message));
 }
 
-void Call::write(Message message) { send(std::move(message), nullptr, {}, writing_); }
+void Call::write(Message message) {
+  if (writing_now_.exchange(true)) {
+    throw std::logic_error("the message before is not written yet");
+  }
+  send(std::move(message), nullptr, {}, writing_);
+}
 
 void Call::has_written(bool ok) {
+  writing_now_.store(false);
   if (ok) {
     tell(kWritten);
   }  // else it is cancelled, which is told of by itself
@@ -167,7 +176,7 @@ void Call::has_ended(bool) {
 }
 
 void Call::tell(int kind, Slice payload) {
-  server_->io().inbox.put(Event{kind, shared_from_this(), nullptr, std::move(payload)});
+  server_->io().inbox().put(Event{kind, shared_from_this(), nullptr, std::move(payload)});
 }
 
 std::string Call::peer() const {

@@ -1,7 +1,7 @@
 // One call, from its arrival to the last thing that gRPC has to say about it.
 //
 // `watch`, `read`, `write`, `reply` and `finish` may be called by any thread. Of the last three, nobody calls two at
-// once for the same call; nor `read` or `write` again before the event that follows has been taken.
+// once for the same call.
 #pragma once
 
 #include <grpc/grpc.h>
@@ -29,10 +29,12 @@ class Call : public std::enable_shared_from_this<Call> {
   // it, and that saves gRPC and the I/O thread a part of their work.
   void watch();
 
-  // Ask for the next message of the client: an event kMessage or kNoMessage follows.
+  // Ask for the next message of the client: an event kMessage or kNoMessage follows, or kCancelled. Nothing if it was
+  // asked for already.
   void read();
 
-  // Send one message of a stream: an event kWritten follows, or kCancelled.
+  // Send one message of a stream: an event kWritten follows, or kCancelled. Throws std::logic_error if the one before
+  // is not written yet.
   void write(Message message);
 
   // Send the only message and end the call well.
@@ -97,6 +99,8 @@ class Call : public std::enable_shared_from_this<Call> {
   int cancelled_ = 0;
   bool entered_ = false;              // among those that the server counts
   bool headers_sent_ = false;
+  std::atomic<bool> reading_now_ = false;
+  std::atomic<bool> writing_now_ = false;
   std::atomic<bool> close_asked_ = false;
   std::atomic<bool> ending_ = false;  // it is answered
 };

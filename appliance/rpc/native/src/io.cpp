@@ -5,7 +5,10 @@
 
 namespace appliance {
 
-Io::Io(int threads) : sent(std::make_shared<SentBuffers>([this] { inbox.wake(); })) {
+Io::Io(int threads) : Io(threads, std::make_shared<Inbox>()) {}
+
+Io::Io(int threads, std::shared_ptr<Inbox> inbox)
+    : sent(std::make_shared<SentBuffers>([inbox] { inbox->wake(); })), inbox_(inbox) {
   grpc_init();  // and never grpc_shutdown: calls and buffers may outlive this
   for (int i = 0; i < threads; ++i) {
     queues_.push_back(grpc_completion_queue_create_for_next(nullptr));

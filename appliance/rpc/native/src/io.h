@@ -62,12 +62,16 @@ class Io : public std::enable_shared_from_this<Io> {
   // End the threads; every server has stopped before. Blocks.
   void close();
 
-  Inbox inbox;
+  Inbox& inbox() { return *inbox_; }
+
+  // gRPC may let go of a buffer after this is gone.
   const std::shared_ptr<SentBuffers> sent;
 
  private:
+  explicit Io(int threads, std::shared_ptr<Inbox> inbox);
   static void run(grpc_completion_queue* queue);
 
+  const std::shared_ptr<Inbox> inbox_;
   std::vector<grpc_completion_queue*> queues_;
   std::vector<std::thread> threads_;
   std::shared_mutex closing_;

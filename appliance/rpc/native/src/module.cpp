@@ -44,7 +44,7 @@ nb::object to_python(Slice payload) {
 
 nb::list take(Io& io) {
   io.sent->release();
-  std::vector<Event> events = io.inbox.take();
+  std::vector<Event> events = io.inbox().take();
   nb::list all;
   for (Event& event : events) {
     nb::object subject = event.call != nullptr ? nb::cast(std::move(event.call)) : nb::cast(std::move(event.server));
@@ -102,7 +102,7 @@ NB_MODULE(appliance_native, m) {
   nb::class_<Io>(m, "Io")
       .def(nb::new_([](int threads) { return std::make_shared<Io>(threads); }), nb::kw_only(), nb::arg("threads"))
       .def("take", &take)
-      .def("fileno", [](const Io& io) { return io.inbox.descriptor(); })
+      .def("fileno", [](Io& io) { return io.inbox().descriptor(); })
       .def("close", &Io::close, without_lock);
 
   nb::class_<Server>(m, "Server")

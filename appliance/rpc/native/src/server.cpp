@@ -79,7 +79,7 @@ void Server::wait_for_call(grpc_completion_queue* queue, const Method* method) {
 
 void Server::Stopped::complete(bool) {
   const auto server = std::move(server_);
-  server->io().inbox.put(Event{kStopped, nullptr, server, Slice()});
+  server->io().inbox().put(Event{kStopped, nullptr, server, Slice()});
 }
 
 }  // namespace appliance
