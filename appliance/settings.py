@@ -9,9 +9,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from appliance.errors import InvalidInput
 from appliance.listen_address import parse_listen_address
@@ -38,6 +38,9 @@ class ServerSettings(_Table):
     name: str = "appliance"
     listen: tuple[str, ...] = ("127.0.0.1:8001",)
     transport: Literal["auto", "native", "grpcio"] = "auto"  # auto: native where its extension is installed
+    tls_certificate: Path | None = None  # PEM, with what leads to its authority; of all TCP listeners
+    tls_key: Path | None = None  # PEM
+    tls_client_authorities: Path | None = None  # PEM; clients must then show a certificate of one of these
     reflection: bool = True
     max_message_bytes: Annotated[int, Field(ge=1024, le=INT32_MAX)] = 256 * 1024 * 1024
     max_concurrent_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
@@ -53,6 +56,14 @@ class ServerSettings(_Table):
         for address in value:
             parse_listen_address(address)
         return value
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together: name both or none")
+        if self.tls_client_authorities is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_authorities needs tls_certificate and tls_key")
+        return self
 
 
 class ModelSettings(_Table):

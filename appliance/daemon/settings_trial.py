@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from appliance.errors import InvalidInput
+from appliance.rpc.server_tls import read_tls
 from appliance.settings import Settings
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
@@ -20,10 +21,14 @@ def settings_problem(read_settings: Callable[[], Settings], listening_now: Colle
     An operator's file that cannot be read is no fault of the bundle: ''.
     """
     try:
-        wanted = read_settings().server.listen
+        server = read_settings().server
     except InvalidInput:
         return ""
-    problems = (_cannot_listen(address) for address in wanted if address not in listening_now)
+    problems = [_cannot_listen(address) for address in server.listen if address not in listening_now]
+    try:
+        read_tls(server)
+    except InvalidInput as error:
+        problems.append(error.message)
     return "; ".join(problem for problem in problems if problem)
 
 

@@ -32,6 +32,10 @@ class Call(Protocol):
         """Who calls, in the transport's words: `ipv4:127.0.0.1:51234`, `unix:`."""
 
     @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Subject alternative names of the client's verified certificate, or its common name; empty without one."""
+
+    @property
     def deadline_s(self) -> float | None:
         """Monotonic time after which the client no longer waits; None: it set no deadline."""
 

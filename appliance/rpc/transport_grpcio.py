@@ -13,6 +13,7 @@ import grpc
 from appliance.rpc.call import Call, Parts, ServerStreamMethod, Service, StreamMethod, UnaryMethod, joined
 from appliance.rpc.channel_arguments import channel_arguments
 from appliance.rpc.outcome import outcome
+from appliance.rpc.server_tls import read_tls
 from appliance.rpc.transport import Endpoint, cannot_listen, say_goodbye
 from appliance.rpc.unix_socket import remove_dead_socket
 from appliance.settings import ServerSettings
@@ -35,6 +36,11 @@ class GrpcioCall:
         return self._context.peer()
 
     @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Whom the client's certificate names."""
+        return tuple(name.decode() for name in self._context.peer_identities() or ())
+
+    @property
     def deadline_s(self) -> float | None:
         """Monotonic time of the client's deadline."""
         remaining_s = self._context.time_remaining()
@@ -55,6 +61,7 @@ class GrpcioTransport:
         self._server = grpc.aio.server(
             options=channel_arguments(settings), maximum_concurrent_rpcs=settings.max_concurrent_requests
         )
+        self._tls = read_tls(settings)
         for service in services:
             self._server.add_generic_rpc_handlers((_handlers(service),))
 
@@ -72,9 +79,19 @@ class GrpcioTransport:
         if endpoint.socket is not None:
             remove_dead_socket(endpoint.socket)
         try:
-            return endpoint.opened(self._server.add_insecure_port(endpoint.address))
+            return endpoint.opened(self._add_port(endpoint))
         except RuntimeError as error:
             raise cannot_listen(endpoint.address) from error
+
+    def _add_port(self, endpoint: Endpoint) -> int:
+        if self._tls is None or endpoint.socket is not None:
+            return self._server.add_insecure_port(endpoint.address)
+        tls = self._tls
+        pair = (tls.key, tls.certificate_chain)
+        credentials = grpc.ssl_server_credentials(
+            [pair], tls.client_authorities or None, require_client_auth=bool(tls.client_authorities)
+        )
+        return self._server.add_secure_port(endpoint.address, credentials)
 
 
 def _handlers(service: Service) -> "grpc.GenericRpcHandler[Any, Any]":

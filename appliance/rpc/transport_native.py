@@ -17,6 +17,7 @@ from appliance.rpc.native_answer import NativeAnswer
 from appliance.rpc.native_io import NativeIo
 from appliance.rpc.native_stream import NativeStream
 from appliance.rpc.outcome import outcome
+from appliance.rpc.server_tls import read_tls
 from appliance.rpc.transport import Endpoint, cannot_listen, say_goodbye
 from appliance.rpc.unix_socket import remove_dead_socket
 from appliance.settings import ServerSettings
@@ -32,6 +33,8 @@ class NativeTransport:
         self._server = native.Server(
             io.threads, channel_arguments(settings), max_calls=settings.max_concurrent_requests
         )
+        tls = read_tls(settings)
+        self._tls = (tls.certificate_chain, tls.key, tls.client_authorities) if tls is not None else ()
         self._tasks: dict[native.Call, asyncio.Task[None]] = {}
         for service in services:
             self._add(service)
@@ -55,7 +58,7 @@ class NativeTransport:
     def _bind(self, endpoint: Endpoint) -> str:
         if endpoint.socket is not None:
             remove_dead_socket(endpoint.socket)
-        port = self._server.bind(endpoint.address)
+        port = self._server.bind(endpoint.address, *(self._tls if endpoint.socket is None else ()))
         if not port:
             raise cannot_listen(endpoint.address)
         return endpoint.opened(port)

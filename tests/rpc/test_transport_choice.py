@@ -1,7 +1,5 @@
 """Which transport serves, and that nothing of the other is in the process."""
 
-import importlib.util
-import os
 import re
 from pathlib import Path
 
@@ -9,15 +7,10 @@ import grpc
 import pytest
 
 from appliance.rpc.pb import appliance_admin_pb2 as admin
+from tests.rpc.native_tests import HAS_EXTENSION, needs_extension
 from tests.rpc.packages import write_onnx_identity
 from tests.rpc.wire import answers_right
 from tests.support.daemon import DaemonProcess
-
-HAS_EXTENSION = importlib.util.find_spec("appliance_native") is not None
-needs_extension = pytest.mark.skipif(
-    not HAS_EXTENSION and not os.environ.get("APPLIANCE_REQUIRE_NATIVE_TESTS"),
-    reason="the native transport is not built: scripts/build-native",
-)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,10 @@ class Call:
         """Who calls, in gRPC's words."""
 
     @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Whom the client's verified certificate names; empty without one."""
+
+    @property
     def deadline_s(self) -> float | None:
         """Monotonic seconds; None if the client set no deadline."""
 
@@ -65,8 +69,13 @@ class Server:
     def add_method(self, path: str, number: int, *, reads_itself: bool) -> None:
         """Serve a method; an event with `number` tells of each call, with the request unless it `reads_itself`."""
 
-    def bind(self, address: str) -> int:
-        """Listen; return the port (1 for a Unix socket), 0 if that cannot be."""
+    def bind(
+        self, address: str, certificate_chain: bytes = b"", key: bytes = b"", client_authorities: bytes = b""
+    ) -> int:
+        """Listen; return the port (1 for a Unix socket), 0 if that cannot be.
+
+        With a certificate and its key, in PEM, over TLS; with authorities, clients must show a certificate of theirs.
+        """
 
     def start(self) -> None:
         """Accept calls."""

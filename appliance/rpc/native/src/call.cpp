@@ -1,5 +1,6 @@
 #include "call.h"
 
+#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
@@ -184,6 +185,17 @@ std::string Call::peer() const {
   std::string text(peer);
   gpr_free(peer);
   return text;
+}
+
+std::vector<std::string> Call::certificate_names() const {
+  std::vector<std::string> names;
+  grpc_auth_context* context = grpc_call_auth_context(call_);
+  grpc_auth_property_iterator properties = grpc_auth_context_peer_identity(context);
+  while (const grpc_auth_property* property = grpc_auth_property_iterator_next(&properties)) {
+    names.emplace_back(property->value, property->value_length);
+  }
+  grpc_auth_context_release(context);
+  return names;
 }
 
 std::optional<double> Call::deadline_s() const {

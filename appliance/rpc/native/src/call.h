@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server.h"
 
@@ -45,6 +46,9 @@ class Call : public std::enable_shared_from_this<Call> {
 
   // Who calls, in gRPC's words.
   std::string peer() const;
+
+  // Whom the client's verified certificate names: subject alternative names, else its common name.
+  std::vector<std::string> certificate_names() const;
 
   // Monotonic seconds; nothing if the client set no deadline.
   std::optional<double> deadline_s() const;

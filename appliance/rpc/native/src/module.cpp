@@ -60,6 +60,16 @@ void send_parts(Call& call, nb::handle parts) {
   (call.*send)(std::move(message));
 }
 
+std::string text(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
+
+nb::tuple certificate_names(const Call& call) {
+  nb::list names;
+  for (const std::string& name : call.certificate_names()) {
+    names.append(nb::steal(PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace")));
+  }
+  return nb::tuple(names);
+}
+
 nb::dict metadata(const Call& call) {
   nb::dict headers;
   for (size_t i = 0; i < call.metadata().count; ++i) {
@@ -91,6 +101,7 @@ NB_MODULE(appliance_native, m) {
 
   nb::class_<Call>(m, "Call")
       .def_prop_ro("peer", &Call::peer)
+      .def_prop_ro("certificate_names", &certificate_names)
       .def_prop_ro("deadline_s", &Call::deadline_s)
       .def_prop_ro("metadata", &metadata)
       .def("watch", &Call::watch, without_lock)
@@ -112,7 +123,12 @@ NB_MODULE(appliance_native, m) {
            nb::arg("io"), nb::arg("arguments"), nb::kw_only(), nb::arg("max_calls"))
       .def("add_method", &Server::add_method, nb::arg("path"), nb::arg("number"), nb::kw_only(),
            nb::arg("reads_itself"))
-      .def("bind", &Server::bind, without_lock)
+      .def("bind",
+           [](Server& server, const std::string& address, nb::bytes chain, nb::bytes key, nb::bytes authorities) {
+             return server.bind(address, Tls{text(chain), text(key), text(authorities)});
+           },
+           nb::arg("address"), nb::arg("certificate_chain") = nb::bytes(""), nb::arg("key") = nb::bytes(""),
+           nb::arg("client_authorities") = nb::bytes(""))
       .def("start", &Server::start, without_lock)
       .def("stop", &Server::stop, without_lock)
       .def("cancel_calls", &Server::cancel_calls, without_lock);

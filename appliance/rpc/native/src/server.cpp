@@ -25,6 +25,15 @@ grpc_server* create(const std::vector<std::pair<std::string, int>>& arguments) {
   return grpc_server_create(&list, nullptr);
 }
 
+grpc_server_credentials* credentials_of(const Tls& tls) {
+  const bool mutual = !tls.client_authorities.empty();
+  grpc_ssl_pem_key_cert_pair pair{tls.key.c_str(), tls.certificate_chain.c_str()};
+  return grpc_ssl_server_credentials_create_ex(
+      mutual ? tls.client_authorities.c_str() : nullptr, &pair, 1,
+      mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+      nullptr);
+}
+
 }  // namespace
 
 Server::Server(std::shared_ptr<Io> io, const std::vector<std::pair<std::string, int>>& arguments, int max_calls)
@@ -43,8 +52,9 @@ void Server::add_method(const std::string& path, int number, bool reads_itself) 
   methods_.push_back(std::make_unique<Method>(Method{registered, number, reads_itself}));
 }
 
-int Server::bind(const std::string& address) {
-  grpc_server_credentials* credentials = grpc_insecure_server_credentials_create();
+int Server::bind(const std::string& address, const Tls& tls) {
+  grpc_server_credentials* credentials =
+      tls.certificate_chain.empty() ? grpc_insecure_server_credentials_create() : credentials_of(tls);
   const int port = grpc_server_add_http2_port(server_, address.c_str(), credentials);
   grpc_server_credentials_release(credentials);
   return port;

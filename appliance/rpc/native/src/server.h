@@ -13,6 +13,13 @@
 
 namespace appliance {
 
+// In PEM; all empty for a listener without TLS.
+struct Tls {
+  std::string certificate_chain;
+  std::string key;
+  std::string client_authorities;
+};
+
 struct Method {
   void* registered;   // nullptr: whatever is not registered, and therefore not implemented
   int number;         // by which Python knows it
@@ -30,8 +37,9 @@ class Server : public std::enable_shared_from_this<Server> {
   // Serve a method; before `start`. path: `/package.Service/Method`. number: not negative.
   void add_method(const std::string& path, int number, bool reads_itself);
 
-  // Listen at an address; before `start`. Returns the port (1 for a Unix socket), 0 if it cannot be bound.
-  int bind(const std::string& address);
+  // Listen at an address; before `start`. Returns the port (1 for a Unix socket), 0 if it cannot be bound. With a
+  // certificate over TLS; with authorities, clients must show a certificate of theirs.
+  int bind(const std::string& address, const Tls& tls);
 
   void start();
 
