@@ -6,6 +6,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.rpc.hostility import warm_up, write_hostile_models
+from tests.rpc.native_tests import TRANSPORTS
 from tests.rpc.packages import write_models
 from tests.support.daemon import DaemonProcess
 
@@ -31,3 +33,28 @@ def daemon(models: Path) -> Iterator[DaemonProcess]:
 def channel(daemon: DaemonProcess) -> Iterator[grpc.Channel]:
     with daemon.channel() as channel:
         yield channel
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """Each transport in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def hostile_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Never written to."""
+    return write_hostile_models(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def attacked(transport: str, hostile_models: Path) -> Iterator[DaemonProcess]:
+    """One daemon for all hostile cases of a module; it must end well after them."""
+    with DaemonProcess(hostile_models, settings={"SERVER_TRANSPORT": transport}) as process:
+        warm_up(process)
+        yield process
+        process.terminate()
+        status = process.wait()
+
+    assert status == 0  # what it complains of is looked at after each case
