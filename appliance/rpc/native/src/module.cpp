@@ -43,8 +43,8 @@ nb::object to_python(Slice payload) {
 }
 
 nb::list take(Io& io) {
-  io.sent->release();
   std::vector<Event> events = io.inbox().take();
+  io.sent->release();  // after the wake-ups so far are taken: what is put from here on wakes the loop again
   nb::list all;
   for (Event& event : events) {
     nb::object subject = event.call != nullptr ? nb::cast(std::move(event.call)) : nb::cast(std::move(event.server));
@@ -70,6 +70,14 @@ nb::tuple certificate_names(const Call& call) {
   return nb::tuple(names);
 }
 
+void end_threads(Io& io) {
+  {
+    nb::gil_scoped_release released;
+    io.close();
+  }
+  io.sent->release();  // nobody takes any more
+}
+
 nb::dict metadata(const Call& call) {
   nb::dict headers;
   for (size_t i = 0; i < call.metadata().count; ++i) {
@@ -77,7 +85,8 @@ nb::dict metadata(const Call& call) {
     const std::string_view value = text_of(call.metadata().metadata[i].value);
     const bool binary = grpc_is_binary_header(call.metadata().metadata[i].key) != 0;
     const auto size = static_cast<Py_ssize_t>(value.size());
-    headers[nb::str(name.data(), name.size())] =
+    // A client may send any bytes for a name, and gRPC lets them through.
+    headers[nb::steal(PyUnicode_DecodeLatin1(name.data(), static_cast<Py_ssize_t>(name.size()), nullptr))] =
         binary ? nb::steal(PyBytes_FromStringAndSize(value.data(), size))
                : nb::steal(PyUnicode_DecodeLatin1(value.data(), size, nullptr));
   }
@@ -114,7 +123,7 @@ NB_MODULE(appliance_native, m) {
       .def(nb::new_([](int threads) { return std::make_shared<Io>(threads); }), nb::kw_only(), nb::arg("threads"))
       .def("take", &take)
       .def("fileno", [](Io& io) { return io.inbox().descriptor(); })
-      .def("close", &Io::close, without_lock);
+      .def("close", &end_threads);
 
   nb::class_<Server>(m, "Server")
       .def(nb::new_([](std::shared_ptr<Io> io, const Arguments& arguments, int max_calls) {
