@@ -90,7 +90,7 @@ def support_parts(
         Part(
             "versions.json",
             "which software, slots, kernel and packages run",
-            always(machine.versions_content, layout, Places(layout.root)),
+            always(machine.versions_content, Places(layout.root)),
         ),
         Part("status.json", "what serves, and why something does not", always(_status, settings, wording)),
         Part("doctor.json", "what the examination of this box finds", always(_doctor, config, state, wording)),

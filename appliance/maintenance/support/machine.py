@@ -32,7 +32,7 @@ _UNIT_FACTS = (
 _MEMORY = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree", "Dirty", "Slab", "CommitLimit", "Committed_AS")
 
 
-def versions_content(layout: StateLayout, places: Places) -> Content:
+def versions_content(places: Places) -> Content:
     """Name every version that decides what runs here."""
     return json_content(
         {
@@ -43,7 +43,7 @@ def versions_content(layout: StateLayout, places: Places) -> Content:
             "libc": " ".join(platform.libc_ver()),
             "os": _os_release(),
             "systemd": _first_line(["systemctl", "--version"]),
-            "slots": _slots(SlotStore(layout.slots)),
+            "slots": _slots(places.slots),
             "rescue": _rescue(places.rescue),
         }
     )
