@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.logs import journalctl, may_read_journal
+from appliance.cli.logs import journalctl
+from appliance.daemon.journal_files import may_read_journal, require_journal
+from appliance.errors import Failed
+from appliance.maintenance.support.journal import journal_content
+from appliance.maintenance.support.wording import Wording
 from tests.cli.conftest import ordinary_user
 from tests.cli.terminal import appliance
 
@@ -37,6 +41,18 @@ def test_a_machine_without_a_journal_is_told(tmp_path):
     assert "no systemd journal" in result.err
 
 
+def test_a_journal_without_files_is_told_with_what_to_look_at(tmp_path):
+    empty = tmp_path / "journal"
+    (empty / "0123456789abcdef").mkdir(parents=True)
+
+    with pytest.raises(Failed, match=f"no files in {empty}") as refused:
+        require_journal("sudo appliance logs", [tmp_path / "absent", empty])
+    assert "systemctl status systemd-journald" in refused.value.hint
+    with pytest.raises(Failed, match="no systemd journal") as refused:
+        require_journal("sudo appliance logs", [tmp_path / "absent"])
+    assert "appliance serve 2> FILE" in refused.value.hint
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_journal_that_is_listed_and_not_readable_is_not_readable(public_directory):
@@ -51,6 +67,9 @@ def test_a_journal_that_is_listed_and_not_readable_is_not_readable(public_direct
     with ordinary_user():
         assert os.access(public_directory / "journal", os.R_OK, effective_ids=True)
         assert not may_read_journal([public_directory / "journal"])
+        with pytest.raises(Failed, match="cannot be read by this user") as refused:
+            journal_content("", Wording(), 1000, [public_directory / "journal"])
+        assert refused.value.hint == "sudo appliance support-bundle"
     file.chmod(0o644)
     with ordinary_user():
         assert may_read_journal([public_directory / "journal"])

@@ -1,7 +1,6 @@
 """The journal of the appliance's own units, newest entries first, as far as there is room."""
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -12,21 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from appliance.daemon.journal_files import JOURNALS, require_journal
 from appliance.errors import Failed
 from appliance.maintenance.support.part import Content
 from appliance.maintenance.support.wording import Speaker, Wording
 
 SERVICE_UNIT = "appliance.service"
-_PLACES = (Path("/run/log/journal"), Path("/var/log/journal"))
+_AS_ROOT = "sudo appliance support-bundle"
 _FIELDS = "MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,_PID,_BOOT_ID"
 _LONGEST_S = 60.0  # of reading; a journal may hold gigabytes
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 
 
-def journal_content(since: str, wording: Wording, room_bytes: int) -> Content:
+def journal_content(since: str, wording: Wording, room_bytes: int, places: Iterable[Path] = JOURNALS) -> Content:
     """Read the units' journal. since: as journalctl understands it. Raises Failed."""
-    with _journalctl(since) as lines:
+    with _journalctl(since, places) as lines:
         return newest_entries(lines, wording, room_bytes, time.monotonic() + _LONGEST_S)
 
 
@@ -72,13 +72,8 @@ def newest_entries(
 
 
 @contextmanager
-def _journalctl(since: str) -> Iterator[Iterable[bytes]]:
-    program = shutil.which("journalctl")
-    places = [place for place in _PLACES if place.is_dir() and any(place.iterdir())]
-    if program is None or not places:
-        raise Failed("this machine has no systemd journal", hint="a daemon started by hand writes to its terminal")
-    if not any(os.access(directory, os.R_OK) for place in places for directory in (place, *place.iterdir())):
-        raise Failed("the journal cannot be read by this user", hint="sudo appliance support-bundle")
+def _journalctl(since: str, places: Iterable[Path]) -> Iterator[Iterable[bytes]]:
+    program = require_journal(_AS_ROOT, places)
     command = [program, "--unit=appliance*", "--no-pager", "--reverse", "--all", "--output=json"]
     command += [f"--output-fields={_FIELDS}", *([f"--since={since}"] if since else [])]
     with subprocess.Popen(
@@ -95,7 +90,7 @@ def _journalctl(since: str) -> Iterator[Iterable[bytes]]:
             process.kill()  # nothing is wanted of what it has not said yet
         said = process.stderr.read().decode(errors="replace")
     if "insufficient permissions" in said or "not seeing messages" in said:
-        raise Failed("the journal cannot be read by this user", hint="sudo appliance support-bundle")
+        raise Failed("the journal cannot be read by this user", hint=_AS_ROOT)
 
 
 def _written(line: bytes, wording: Wording) -> bytes:
