@@ -8,6 +8,7 @@ SYSTEM_CACHE_DIRECTORY = Path("/var/cache/appliance")
 SYSTEM_SOFTWARE_DIRECTORY = Path("/var/lib/appliance-software")  # root's
 SYSTEM_SOFTWARE_SOCKET = Path("/run/appliance-software.sock")
 SYSTEM_MEDIA_DIRECTORY = Path("/run/appliance-media")  # where this box itself mounts sticks
+LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
 
 
 class StateLayout:

@@ -13,11 +13,10 @@ from appliance.cli.root_files import foreign
 from appliance.errors import ApplianceError
 from appliance.registry.model_registry import ModelRegistry
 from appliance.settings import Settings
-from appliance.state_layout import SYSTEM_STATE_DIRECTORY, StateLayout
+from appliance.state_layout import LONGEST_SOCKET_PATH_BYTES, SYSTEM_STATE_DIRECTORY, StateLayout
 
 _LITTLE_SPACE_BYTES = 1024**3
 _NO_SPACE_BYTES = 64 * 1024**2
-_LONGEST_SOCKET_PATH_BYTES = 107  # sun_path in unix(7)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY = "see why: journalctl -k | grep -i -e 'i/o error' -e remount; then: mount -o remount,rw {directory}"
 ROOM = "make room: remove versions that nobody needs with appliance models remove, then: appliance models gc"
@@ -34,8 +33,9 @@ def check_state_directory(settings: Settings) -> Check:
     """Say whether the daemon could work in the state directory, and how much room it has."""
     layout = settings.layout
     path_bytes = len(os.fsencode(layout.admin_socket))
-    if path_bytes > _LONGEST_SOCKET_PATH_BYTES:
-        finding = f"the path of the socket {layout.admin_socket} has {path_bytes} bytes, at most 107 work"
+    if path_bytes > LONGEST_SOCKET_PATH_BYTES:
+        most = f"at most {LONGEST_SOCKET_PATH_BYTES} work"
+        finding = f"the path of the socket {layout.admin_socket} has {path_bytes} bytes, {most}"
         return Check("state", Result.ERROR, finding, "set runtime_directory to a shorter path in appliance.toml")
     existing = next(path for path in (layout.root, *layout.root.parents) if _is_directory(path))
     if os.path.lexists(layout.root) and existing != layout.root:

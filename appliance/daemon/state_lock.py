@@ -9,12 +9,9 @@ from contextlib import contextmanager
 
 from appliance.daemon.state_exchange import StateExchange
 from appliance.errors import Busy, CannotWrite, Failed, StateUnusable
-from appliance.state_layout import StateLayout
+from appliance.state_layout import LONGEST_SOCKET_PATH_BYTES, StateLayout
 
 logger = logging.getLogger(__name__)
-
-_LONGEST_SOCKET_PATH = 107  # bytes; sun_path in unix(7)
-
 
 ERASURE_RECORD = "erasure.json"  # in the state directory: its data are being destroyed
 
@@ -79,9 +76,9 @@ def _require_writable(layout: StateLayout) -> None:
 
 def _check_socket_path(layout: StateLayout) -> None:
     length = len(os.fsencode(layout.admin_socket))
-    if length > _LONGEST_SOCKET_PATH:
+    if length > LONGEST_SOCKET_PATH_BYTES:
         raise Failed(
             f"the path of the Unix socket {layout.admin_socket} has {length} bytes, "
-            f"at most {_LONGEST_SOCKET_PATH} work",
+            f"at most {LONGEST_SOCKET_PATH_BYTES} work",
             hint="set runtime_directory to a shorter path in appliance.toml",
         )

@@ -1,5 +1,6 @@
 """`appliance doctor`."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -8,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cli.check import Result
 from appliance.cli.installed_packages import is_within, requirements
+from appliance.cli.state_checks import check_state_directory
+from appliance.daemon.state_lock import state_lock
+from appliance.errors import Failed
+from appliance.settings import load_settings
+from appliance.state_layout import LONGEST_SOCKET_PATH_BYTES
 from tests.cli.terminal import ROOT, WIDTH, Terminal, appliance, clean_environment
 from tests.updates.boxes import Publisher
 
@@ -66,6 +73,20 @@ def test_a_state_directory_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
     assert result.code == 1
     assert "state" in [check["name"] for check in result.json if check["result"] == "error"]
+
+
+@pytest.mark.parametrize("too_long", [0, 1])
+def test_doctor_and_daemon_agree_how_long_the_path_of_a_socket_may_be(terminal: Terminal, too_long: int) -> None:
+    rest_bytes = LONGEST_SOCKET_PATH_BYTES - len(f"{terminal.state}//run/admin.sock") + too_long
+    settings = load_settings(None, {"state_directory": terminal.state / ("x" * rest_bytes)})
+
+    check = check_state_directory(settings)
+
+    assert len(str(settings.layout.admin_socket)) == LONGEST_SOCKET_PATH_BYTES + too_long
+    assert (check.result is Result.ERROR) == bool(too_long)
+    expected = pytest.raises(Failed, match="at most 107 work") if too_long else contextlib.nullcontext()
+    with expected, state_lock(settings.layout):
+        pass
 
 
 @pytest.mark.parametrize(
