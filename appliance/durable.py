@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 READ_ONLY = 0o444
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})  # of directories
 
 Advance = Callable[[int], None]  # so many more bytes are done
 
@@ -69,20 +70,25 @@ def copy_hashed(
 def write_file(path: Path, data: bytes, mode: int | None) -> None:
     """Put a file in the place of another, durably: whoever reads finds all of the one or all of the other.
 
-    `mode` as in `copy_hashed`; nobody else may read the content at any moment.
+    `mode` as in `copy_hashed`; nobody else may read the content at any moment. An error leaves nothing half-written.
     """
     partial = path.with_name(f"{path.name}.tmp")
     partial.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(partial, flags, 0o644 if mode is None else mode)
     try:
-        _write_all(descriptor, memoryview(data))
-        if mode is not None:
-            os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
+        try:
+            _write_all(descriptor, memoryview(data))
+            if mode is not None and mode & ~os.fstat(descriptor).st_mode:  # what the umask took; FAT takes nothing
+                os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, path)  # noqa: PTH105  (counted by tests of crashes)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
     fsync_directory(path.parent)
 
 
@@ -100,9 +106,18 @@ def fsync_directory(directory: Path) -> None:
     """Make names that were added, changed or removed in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        fsync_names(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_names(directory: int) -> None:
+    """Do the same for an open directory. Some file systems of sticks cannot, which is no error."""
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
 
 
 def make_directory(directory: Path) -> None:

@@ -16,6 +16,7 @@ from appliance.bundle.layout import RECEIPTS_DIRECTORY
 from appliance.bundle.moments import moment_text
 from appliance.bundle.receipt import Receipt, ServedVersion, SignedReceipt
 from appliance.bundle.refusal import Refusal, UpdateRefused
+from appliance.durable import fsync_names
 from appliance.state_layout import SYSTEM_MEDIA_DIRECTORY
 from appliance.updates.audit_entry import AuditHead
 from appliance.updates.device_store import DeviceStore
@@ -25,7 +26,6 @@ MOST_RECEIPTS = 9999  # of one box and ticket on one medium
 _LONGEST_MESSAGE = 4000
 _LONGEST_CLOCK = 256
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-_NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})  # of directories, on some file systems of sticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _receipts_directory(place: Path) -> Iterator[int]:
         _require_mounted(medium, place)
         with suppress(FileExistsError):
             os.mkdir(RECEIPTS_DIRECTORY, dir_fd=medium)
-            _fsync_directory(medium)
+            fsync_names(medium)
         directory = os.open(RECEIPTS_DIRECTORY, flags, dir_fd=medium)
     finally:
         os.close(medium)
@@ -121,7 +121,7 @@ def _write(directory: int, stem: str, data: bytes) -> str:
         with suppress(OSError):
             os.unlink(partial, dir_fd=directory)
         raise
-    _fsync_directory(directory)
+    fsync_names(directory)
     return name
 
 
@@ -147,14 +147,6 @@ def _free_name(directory: int, stem: str) -> str:
     raise FileExistsError(
         errno.EEXIST, f"there are {MOST_RECEIPTS} receipts of this ticket already", RECEIPTS_DIRECTORY
     )
-
-
-def _fsync_directory(directory: int) -> None:
-    try:
-        os.fsync(directory)
-    except OSError as error:
-        if error.errno not in _NO_FSYNC:
-            raise
 
 
 def _said(error: OSError) -> str:

@@ -1,23 +1,20 @@
 """The file of a support bundle: a tar archive, compressed; equal content at one moment is equal bytes.
 
-Invariant: the file gets its name when all of it is on the disk. What a power cut leaves is `.<name>.tmp` at most.
+Invariant: the file gets its name when all of it is on the disk. What a power cut leaves is `<name>.tmp` at most.
 """
 
-import errno
 import gzip
 import io
 import os
 import tarfile
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from appliance.durable import disk_errors, fsync_directory, is_lack_of_room
+from appliance.durable import disk_errors, is_lack_of_room, write_file
 from appliance.errors import AlreadyExists, ApplianceError, CannotWrite, NotFound
 from appliance.maintenance.support.bundle import Bundle
 
 _MODE = 0o600
-_NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})  # of directories, on some file systems of sticks
 _ELSEWHERE = "name another place, for example a stick: appliance support-bundle --out DIR"
 
 
@@ -41,18 +38,9 @@ def require_writable(directory: Path) -> None:
 def write_bundle(bundle: Bundle, target: Path) -> int:
     """Write the file, durably, for its owner only; returns its size in bytes. Raises CannotWrite."""
     data = _compressed(bundle)
-    partial = target.with_name(f".{target.name}.tmp")
     try:
         with disk_errors(f"writing {target}"):
-            partial.unlink(missing_ok=True)
-            try:
-                _write_new(partial, data)
-                partial.rename(target)
-            except BaseException:
-                with suppress(OSError):
-                    partial.unlink()
-                raise
-            _fsync_name(target.parent)
+            write_file(target, data, _MODE)
     except ApplianceError as error:
         smaller = ", or make it smaller: --max-mb 1" if is_lack_of_room(error) else ""
         raise CannotWrite(error.message, hint=_ELSEWHERE + smaller) from error
@@ -75,20 +63,3 @@ def _entry(name: str, size_bytes: int, moment: datetime) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.mtime = size_bytes, 0o644, int(moment.timestamp())
     return entry  # owner 0, without a name
-
-
-def _fsync_name(directory: Path) -> None:
-    try:
-        fsync_directory(directory)
-    except OSError as error:
-        if error.errno not in _NO_FSYNC:
-            raise
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    with open(descriptor, "wb", buffering=0) as stream:  # noqa: PTH123  (a descriptor)
-        left = memoryview(data)
-        while left:
-            left = left[stream.write(left) :]
-        os.fsync(descriptor)
