@@ -25,6 +25,7 @@ from appliance.slots.tree import CountFile, Software, check_tree, ignore_file, r
 _FILE_MODE = 0o644
 _PIECE_BYTES = 1024 * 1024
 _DIRECTORY_MODE = 0o755
+_SIGNED = "that were signed"
 
 Bring = Callable[[Path], None]
 
@@ -147,11 +148,12 @@ def _unpack_members(archive: BinaryIO, target: Path, most: Expected) -> None:
             if not member.isreg() or member.issparse():  # a hole has any size, a negative one too
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, which is no file")
             done_bytes += member.size
-            if done_bytes > most.unpacked_bytes or number > most.file_count:
+            if done_bytes > most.unpacked_bytes:
                 raise InvalidInput(
-                    f"the software's archive holds more than the {most.unpacked_bytes} bytes in {most.file_count} "
-                    "files that were signed"
+                    f"the software's archive holds more than the {most.unpacked_bytes} bytes {_SIGNED}"
                 )
+            if number > most.file_count:
+                raise InvalidInput(f"the software's archive holds more than the {most.file_count} files {_SIGNED}")
             parts = member.name.split("/")
             if any(part in ("", ".", "..") for part in parts):
                 raise InvalidInput(f"the software's archive holds {member.name[:120]!r}, outside of the tree")
