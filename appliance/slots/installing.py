@@ -5,12 +5,10 @@ works on it as that user: what it names, and where a link leads, is then no more
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.durable import disk_errors, make_directory
 from appliance.errors import Busy
 from appliance.slots.arming import arm
 from appliance.slots.filling import forget, lay_directory, note
@@ -22,10 +20,6 @@ from appliance.slots.tree import CountFile, tree_digest
 def install_tree(places: Places, source: Path, count: CountFile) -> str:
     """Install a tree and say in a sentence what happened. Can be repeated. Raises InvalidInput, Failed, Busy."""
     store = places.slots
-    with disk_errors("writing the record of the software slots"):
-        with _as_owner(places.state):
-            make_directory(store.directory)
-        _give_to_owner(places)
     with _as_owner(places.state):
         record = store.read_or_begin()
     _require_no_open_update(record)
@@ -81,34 +75,3 @@ def _as_owner(directory: Path) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(group)
         os.setgroups(groups)
-
-
-def _give_to_owner(places: Places) -> None:
-    """A record that an installation before left as root's belongs to whoever owns the state directory.
-
-    Nothing is followed: that user may put anything in its place meanwhile. Raises OSError.
-    """
-    if os.geteuid() != 0:
-        return
-    owner = places.state.stat()
-    directory = os.open(places.slots.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fchown(directory, owner.st_uid, owner.st_gid)
-        for name in os.listdir(directory):  # noqa: PTH208  (a Path could be another directory by now)
-            _give_file(directory, name, owner)
-    finally:
-        os.close(directory)
-
-
-def _give_file(directory: int, name: str, owner: os.stat_result) -> None:
-    """Give one file of root away; a second name of it would lie elsewhere, so it stays."""
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        return
-    try:
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == 0:
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    finally:
-        os.close(descriptor)

@@ -48,15 +48,14 @@ def install(places: Places) -> str:
 
 @root_only
 def test_trees_are_roots_and_the_record_is_the_services(places):
+    places.slots.directory.rmdir()
     assert install(places) == "software 0.1.0 is in slot A"
 
-    (copy, *_) = copies = list(places.slots.directory.iterdir())
-    assert {path.stat().st_uid for path in copies} == {SERVICE}
+    directory = places.slots.directory
+    assert {path.stat().st_uid for path in (directory, *directory.iterdir())} == {SERVICE}
     assert places.slots.path(SlotName.A).stat().st_uid == 0
     assert os.geteuid() == 0
-    os.chown(copy, 0, 0)  # as an installation left it that was cut off
     assert "already" in install(places)
-    assert copy.stat().st_uid == SERVICE
 
 
 @root_only
@@ -77,6 +76,6 @@ def test_a_link_in_place_of_the_record_leads_root_nowhere(places):
         places.slots.directory.rmdir()
         places.slots.directory.symlink_to(name)
 
-        with pytest.raises(Failed, match="Not a directory"):
+        with pytest.raises(Failed, match="Permission denied"):
             install(places)
         assert list(Path(name).iterdir()) == []
