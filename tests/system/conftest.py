@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.booted_system import BootedSystem, NotPossibleHere, machine
+from tests.system.installed import add_models, install, wait_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,3 +88,13 @@ def system(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A machine for the tests of one file; off."""
     with machine(tmp_path_factory.mktemp("machine") / "disk") as system:
         yield system
+
+
+@pytest.fixture(scope="module")
+def cabinet(system: BootedSystem, package: Path) -> BootedSystem:
+    """A box without an owner: installed from its package, with the shipped models served."""
+    system.boot()
+    install(system, package)
+    wait_ready(system)
+    add_models(system)
+    return system

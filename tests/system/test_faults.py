@@ -19,15 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.system.booted_system import BootedSystem
-from tests.system.installed import (
-    SITE,
-    UNIT,
-    add_models,
-    infers,
-    install,
-    load_on,
-    wait_ready,
-)
+from tests.system.installed import SITE, UNIT, infers, load_on, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -46,15 +38,6 @@ class End:
     state: str
     status: str
     restarts: str
-
-
-@pytest.fixture(scope="module")
-def cabinet(system: BootedSystem, package) -> BootedSystem:
-    system.boot()
-    install(system, package)
-    wait_ready(system)
-    add_models(system)
-    return system
 
 
 @pytest.fixture(autouse=True)

@@ -5,21 +5,12 @@ import pytest
 
 from tests.support.onnx_models import write_spinner
 from tests.system.booted_system import BootedSystem
-from tests.system.installed import UNIT, add_models, infers, install, load_on, main_pid, wait_ready
+from tests.system.installed import UNIT, infers, load_on, main_pid, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 # The marks lie behind 1024 bytes of each file.
 SOMEBODY_EXECUTES = "for each in /run/appliance/executing/*; do tail -c +1025 $each; done | grep -qaP '\\x01'"
-
-
-@pytest.fixture(scope="module")
-def cabinet(system: BootedSystem, package) -> BootedSystem:
-    system.boot()
-    install(system, package)
-    wait_ready(system)
-    add_models(system)
-    return system
 
 
 def told(system: BootedSystem) -> str:

@@ -4,22 +4,12 @@ import json
 
 import pytest
 
-from tests.system.booted_system import BootedSystem
-from tests.system.installed import UNIT, add_models, install, wait_ready
+from tests.system.installed import UNIT, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 WIDTH = 80
 OWNED_BY_ROOT = "find /var/lib/appliance ! -user appliance"
-
-
-@pytest.fixture(scope="module")
-def cabinet(system: BootedSystem, package) -> BootedSystem:
-    system.boot()
-    install(system, package)
-    wait_ready(system)
-    add_models(system)
-    return system
 
 
 def test_the_service_tells_of_its_machine_from_within_its_sandbox(cabinet):

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from tests.support.canaries import Canary, leaked, unpacked
 from tests.system.booted_system import BootedSystem
-from tests.system.installed import SITE, UNIT, add_models, install, wait_ready
+from tests.system.installed import SITE, UNIT, wait_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -32,16 +31,6 @@ odd = [{{"name": secret, "data_type": "TYPE_FP32", "dims": [1]}}]
 load.parameters["config"].string_param = json.dumps({{"max_batch_size": 0, "input": odd}})
 call("RepositoryModelLoad", load)
 """
-
-
-@pytest.fixture(scope="module")
-def cabinet(system: BootedSystem, package: Path) -> BootedSystem:
-    system.boot()
-    install(system, package)
-    wait_ready(system)
-    add_models(system)
-    wait_ready(system)
-    return system
 
 
 def bundled(system: BootedSystem, *words: str) -> dict[str, bytes]:
