@@ -23,9 +23,10 @@ def install_tree(places: Places, source: Path, count: CountFile) -> str:
     with _as_owner(places.state):
         record = store.read_or_begin()
     _require_no_open_update(record)
+    record = _without_what_is_gone(places, record)
     digest = tree_digest(source)
     running = record.slots[record.current]
-    if not running.usable or tree_digest(store.path(record.current)) != running.tree:
+    if not running.usable:
         slot = _fill(places, record.current, source, count)
         return f"software {slot.version} is in slot {record.current}"
     if running.tree == digest:
@@ -48,6 +49,16 @@ def _require_no_open_update(record: SlotRecord) -> None:
             hint="let it end, at most three starts: systemctl start appliance, then appliance update status; then "
             "install again (a package: dpkg --configure -a)",
         )
+
+
+def _without_what_is_gone(places: Places, record: SlotRecord) -> SlotRecord:
+    """Forget slots whose trees are not on the disk, as after a purge: nobody could go back to them."""
+    store = places.slots
+    gone = [name for name, slot in record.slots.items() if slot.tree and tree_digest(store.path(name)) != slot.tree]
+    with _as_owner(places.state):
+        for name in gone:
+            forget(store, name)
+        return store.read()
 
 
 def _fill(places: Places, name: SlotName, source: Path, count: CountFile) -> Slot:

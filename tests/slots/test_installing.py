@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Failed
+from appliance.slots.arming import back, keep
 from appliance.slots.installing import install_tree
 from appliance.slots.places import Places
-from appliance.slots.record import SlotName, SlotRecord
+from appliance.slots.record import Slot, SlotName, SlotRecord
+from appliance.slots.tree import tree_digest
 from tests.slots.trees import make_tree
 
 SERVICE = 65534
@@ -56,6 +59,34 @@ def test_trees_are_roots_and_the_record_is_the_services(places):
     assert places.slots.path(SlotName.A).stat().st_uid == 0
     assert os.geteuid() == 0
     assert "already" in install(places)
+
+
+@root_only
+def test_what_was_purged_is_forgotten_so_that_nobody_goes_back_to_it(places):
+    install(places)
+    make_tree(places.rescue.with_name("newer"), "0.2.0")
+    install_tree(places, places.rescue.with_name("newer"), lambda _: None)
+    keep(places.slots)  # 0.2.0 in slot B runs, 0.1.0 in slot A is the way back
+    shutil.rmtree(places.slots.trees)
+
+    assert install(places) == "software 0.1.0 is in slot B"
+    assert places.slots.read().slots == {SlotName.A: Slot(), SlotName.B: Slot(tree_digest(places.rescue), "0.1.0", 1)}
+    with pytest.raises(Failed, match="slot A is empty"):
+        back(places.slots, "the operator wants it")
+
+
+@root_only
+def test_a_way_back_that_is_gone_is_forgotten_while_what_runs_stays(places):
+    install(places)
+    make_tree(places.rescue.with_name("newer"), "0.2.0")
+    install_tree(places, places.rescue.with_name("newer"), lambda _: None)
+    shutil.rmtree(places.slots.path(SlotName.B))
+
+    again = install_tree(places, places.rescue.with_name("newer"), lambda _: None)
+
+    assert again == "software 0.2.0 is in slot B: the next start of the service tries it"
+    assert places.slots.path(SlotName.B).is_dir()
+    assert places.slots.read().slots[SlotName.A].usable
 
 
 @root_only
