@@ -4,24 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.slots.store import SlotStore
-
-_STATE = Path("/var/lib/appliance")
-_TREES = Path("/var/lib/appliance-software")
+from appliance.state_layout import SYSTEM_RUNTIME_DIRECTORY, SYSTEM_STATE_DIRECTORY, StateLayout
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """Of one box; others for tests. The state and `runtime` are the service's, the rest is root's."""
 
-    state: Path = _STATE
+    state: Path = SYSTEM_STATE_DIRECTORY
     rescue: Path = Path("/usr/lib/appliance/rescue")
-    runtime: Path = Path("/run/appliance")
+    runtime: Path = SYSTEM_RUNTIME_DIRECTORY
     boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")
 
     @property
     def slots(self) -> SlotStore:
         """The slots and their record."""
-        return SlotStore(self.state / "slots", _TREES if self.state == _STATE else None)
+        layout = StateLayout(self.state)
+        return SlotStore(layout.slots, layout.software)
 
     @property
     def rescued(self) -> Path:
@@ -31,7 +30,7 @@ class Places:
     @property
     def database(self) -> Path:
         """The registry."""
-        return self.state / "registry.db"
+        return StateLayout(self.state).database
 
     def boot_id(self) -> str:
         """Tell one start of the machine from another; '' if the kernel does not say."""

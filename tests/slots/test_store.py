@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Failed, InvalidInput
+from appliance.slots.places import Places
 from appliance.slots.record import Fallback, Run, Slot, SlotName, SlotRecord, Trial
 from appliance.slots.store import SlotStore
+from appliance.state_layout import SYSTEM_STATE_DIRECTORY, StateLayout
 
 FULL = SlotRecord(
     SlotName.B,
@@ -32,6 +34,15 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 
     assert store.read() == written
     assert SlotRecord.parse(FULL.to_bytes()) == FULL
+
+
+@pytest.mark.parametrize("state", [SYSTEM_STATE_DIRECTORY, Path("/somewhere/else")])
+def test_the_selector_looks_where_the_software_itself_does(state):
+    places, layout = Places(state), StateLayout(state)
+
+    assert (places.slots.directory, places.slots.trees) == (layout.slots, layout.software)
+    assert places.database == layout.database
+    assert Places().runtime == StateLayout(SYSTEM_STATE_DIRECTORY).runtime
 
 
 @pytest.mark.parametrize(
