@@ -67,7 +67,9 @@ def check_registry(settings: Settings) -> Check:
             with ModelRegistry.open(layout) as registry:
                 models = registry.models()
         else:  # read-only, which the line 'state' says; what the registry holds can be told all the same
-            models = ModelRegistry.to_read(layout).models()
+            registry = ModelRegistry.to_read(layout)
+            models = registry.models()
+            registry.crash_guard.crashed()  # a database of an older form may lack them
     except ApplianceError as error:
         return Check("registry", Result.ERROR, error.message, error.hint)
     active = sum(1 for model in models if model.aliases)

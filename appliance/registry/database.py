@@ -85,10 +85,18 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees one state of the database throughout and cannot change it."""
+        """Lend a connection that sees one state of the database throughout and cannot change it.
+
+        Whoever reads what was not prepared may find an older form: what it lacks is Failed, the rest can be read.
+        """
         with self._translated(), closing(self._connect("ro")) as connection:
             connection.execute("BEGIN")
-            yield connection
+            try:
+                yield connection
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":  # no such table, no such column
+                    self._check_not_from_the_past(connection, len(MIGRATIONS), error)
+                raise
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -139,7 +147,7 @@ class Database:
     def _is_at_rest_and_not_ours(self) -> bool:
         """Whether nobody has the file open and we may not make the two files beside it: only then it stands alone."""
         wal = self.path.with_name(f"{self.path.name}-wal")
-        return not wal.exists() and not os.access(self.path.parent, os.W_OK)
+        return not wal.exists() and not os.access(self.path.parent, os.W_OK, effective_ids=True)
 
     def _migrate(self, connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
         for number, statements in enumerate(migrations, start=1):
@@ -163,6 +171,15 @@ class Database:
                 f"{self.path} has schema {found}, this version of the appliance knows schemas up to {newest}",
                 hint="install the newer version of the appliance again, or name another state directory",
             )
+
+    def _check_not_from_the_past(self, connection: sqlite3.Connection, newest: int, error: sqlite3.Error) -> None:
+        found = _schema(connection)
+        if found < newest:
+            raise Failed(
+                f"{self.path} has schema {found}, this version of the appliance reads schema {newest}: {error}",
+                hint="the service brings it there when it starts: systemctl restart appliance (without a unit: "
+                "appliance serve)",
+            ) from error
 
     def _check_integrity(self, connection: sqlite3.Connection, pragma: str) -> None:
         found = connection.execute(f"PRAGMA {pragma}(1)").fetchone()[0]

@@ -56,7 +56,7 @@ class ModelRegistry:
     """The registry of one state directory."""
 
     def __init__(self, layout: StateLayout, clock: Callable[[], float]) -> None:
-        """Use `open`."""
+        """Use `open` or `to_read`."""
         self.layout = layout
         self.staging = StagingArea(layout.staging)
         self.blobs = BlobStore(layout.blobs, self.staging)
@@ -84,7 +84,10 @@ class ModelRegistry:
 
     @classmethod
     def to_read(cls, layout: StateLayout) -> Self:
-        """Look at what is there without a right to write; only what reads may be called."""
+        """Look at what is there without a right to write; only what reads may be called.
+
+        That raises Failed for what a database of an older form lacks.
+        """
         return cls(layout, time.time)
 
     @property

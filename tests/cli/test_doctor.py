@@ -11,11 +11,14 @@ import pytest
 
 from appliance.cli.check import Result
 from appliance.cli.installed_packages import is_within, requirements
-from appliance.cli.state_checks import check_state_directory
+from appliance.cli.state_checks import check_registry, check_state_directory
 from appliance.daemon.state_lock import state_lock
 from appliance.errors import Failed
+from appliance.registry.database import Database
+from appliance.registry.migrations import MIGRATIONS
 from appliance.settings import load_settings
 from appliance.state_layout import LONGEST_SOCKET_PATH_BYTES
+from tests.cli.conftest import ordinary_user
 from tests.cli.terminal import ROOT, WIDTH, Terminal, appliance, clean_environment
 from tests.updates.boxes import Publisher
 
@@ -54,6 +57,21 @@ def test_a_damaged_registry_is_an_error(terminal: Terminal) -> None:
     result = terminal.appliance("doctor", "--json", code=1)
 
     assert [check["name"] for check in result.json if check["result"] == "error"] == ["registry"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_registry_of_an_older_form_that_may_only_be_read_is_an_error_with_its_remedy(
+    public_directory: Path,
+) -> None:
+    settings = load_settings(None, {"state_directory": public_directory})
+    Database(settings.layout.database).prepare(MIGRATIONS[:1])
+
+    with ordinary_user():
+        check = check_registry(settings)
+
+    assert (check.result, check.remedy.split(":")[0]) == (Result.ERROR, "the service brings it there when it starts")
+    assert "registry.db has schema 1" in check.finding
 
 
 def test_variables_that_lead_outside_are_a_warning(terminal: Terminal) -> None:

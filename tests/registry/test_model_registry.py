@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Busy, Failed, InvalidInput, NotFound
+from appliance.registry.database import Database
+from appliance.registry.migrations import MIGRATIONS
 from appliance.registry.model_registry import ModelRegistry
 from appliance.registry.records import AliasChange
 from appliance.state_layout import StateLayout
@@ -156,3 +158,19 @@ def test_a_damaged_database_stops_the_opening_and_verify_tells(registry: ModelRe
     assert [problem.subject for problem in registry.verify()] == ["database"]
     with pytest.raises(Failed, match="is damaged"), ModelRegistry.open(registry.layout):
         pass
+
+
+def test_what_a_database_of_an_older_form_lacks_is_told_with_the_next_command(layout: StateLayout) -> None:
+    Database(layout.database).prepare(MIGRATIONS[:1])  # neither tickets nor crashes
+    reader = ModelRegistry.to_read(layout)
+
+    for read in (reader.crash_guard.crashed, reader.tickets):
+        with pytest.raises(
+            Failed, match=f"has schema 1, .* reads schema {len(MIGRATIONS)}: no such table"
+        ) as refused:
+            read()
+        assert "systemctl restart appliance" in refused.value.hint
+    assert reader.models() == []
+    with ModelRegistry.open(layout):  # as the service does when it starts
+        pass
+    assert list(reader.crash_guard.crashed()) == []
