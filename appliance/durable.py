@@ -8,6 +8,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ CHUNK_BYTES = 4 * 1024 * 1024
 READ_ONLY = 0o444
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_LOOK_EVERY_S = 0.05
 _NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})  # of directories
 
 Advance = Callable[[int], None]  # so many more bytes are done
@@ -141,6 +143,20 @@ def exclusive_lock(directory: Path) -> Iterator[None]:
     """Hold a directory alone; waits until all others let go."""
     with _locked(directory, fcntl.LOCK_EX):
         yield
+
+
+def lock_within(descriptor: int, patience_s: float) -> bool:
+    """Lock alone what a descriptor leads to, till that is closed; False if others held it for all of that time."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return True
 
 
 def try_exclusive_lock(directory: Path) -> int | None:

@@ -5,7 +5,6 @@ record names; the next filling removes them. Record and trees may have different
 the one, `lay_directory` and `lay_archive` the others.
 """
 
-import fcntl
 import io
 import os
 import shutil
@@ -41,7 +40,7 @@ class Expected:
 
 
 def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
-    """Copy a tree into a slot that does not run. Raises InvalidInput if it is not whole, Failed."""
+    """Copy a tree into a slot that does not run. Raises InvalidInput if it is not whole, Failed, Busy."""
     forget(store, name)
     return note(store, name, lay_directory(store, name, source, count))
 
@@ -49,13 +48,13 @@ def fill_from_directory(store: SlotStore, name: SlotName, source: Path, count: C
 def fill_from_archive(
     store: SlotStore, name: SlotName, archive: BinaryIO, expected: Expected, count: CountFile = ignore_file
 ) -> Slot:
-    """Unpack an archive into a slot that does not run. Raises InvalidInput, Failed."""
+    """Unpack an archive into a slot that does not run. Raises InvalidInput, Failed, Busy."""
     forget(store, name)
     return note(store, name, lay_archive(store, name, archive, expected, count))
 
 
 def lay_directory(store: SlotStore, name: SlotName, source: Path, count: CountFile = ignore_file) -> Slot:
-    """Copy a tree to a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
+    """Copy a tree to a slot's place, and leave the record to others. Raises InvalidInput, Failed, Busy."""
 
     def bring(target: Path) -> None:
         shutil.copytree(source, target, copy_function=_copy_file)
@@ -66,7 +65,7 @@ def lay_directory(store: SlotStore, name: SlotName, source: Path, count: CountFi
 def lay_archive(
     store: SlotStore, name: SlotName, archive: BinaryIO, expected: Expected, count: CountFile = ignore_file
 ) -> Slot:
-    """Unpack an archive in a slot's place, and leave the record to others. Raises InvalidInput, Failed."""
+    """Unpack an archive in a slot's place, and leave the record to others. Raises InvalidInput, Failed, Busy."""
 
     def bring(target: Path) -> None:
         unpack(archive, target, expected)
@@ -124,12 +123,9 @@ def _lay(store: SlotStore, name: SlotName, expected: str, bring: Bring, count: C
 def _turn(store: SlotStore) -> Iterator[None]:
     """Keep an installation and an update out of each other's way. A file that nobody else can open, and so hold."""
     make_directory(store.trees)
-    descriptor = os.open(store.trees / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    path = store.trees / ".lock"
+    with store.turn(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), path):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _whole(tree: Path, expected: str, count: CountFile) -> Software:

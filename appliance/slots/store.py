@@ -1,28 +1,32 @@
 """The record of the slots on disk, in two copies that are written in turn: whatever tears one leaves the other.
 
-Writers take turns by the directory's flock.
+Writers take turns by the directory's flock. Whoever may open the directory could hold that for ever, so that nobody
+waits for longer than a turn may last.
 """
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.durable import disk_errors, exclusive_lock, make_directory, write_file
-from appliance.errors import Failed, InvalidInput
+from appliance.durable import disk_errors, lock_within, make_directory, write_file
+from appliance.errors import Busy, Failed, InvalidInput
 from appliance.slots.record import SlotName, SlotRecord
 
 _COPIES = ("record.a", "record.b")
 _LARGEST_BYTES = 4 * 1024 * 1024
+_PATIENCE_S = 60.0  # a change takes milliseconds; filling a slot, on a slow disk, a minute
 
 
 class SlotStore:
     """The record in the `slots/` directory of one state directory. trees: where the slots are, if not there too."""
 
-    def __init__(self, directory: Path, trees: Path | None = None) -> None:
+    def __init__(self, directory: Path, trees: Path | None = None, *, patience_s: float = _PATIENCE_S) -> None:
         self.directory = directory
         self.trees = trees or directory
+        self._patience_s = patience_s
 
     def path(self, name: SlotName) -> Path:
         """Return where a slot's tree lies, or would."""
@@ -64,13 +68,28 @@ class SlotStore:
             return self.write(SlotRecord())
 
     def change(self, change: Callable[[SlotRecord], SlotRecord]) -> SlotRecord:
-        """Read, change and write in one turn: the daemon and the selector may both be at work. Raises Failed."""
+        """Read, change and write in one turn: daemon and selector may both be at work. Raises Failed, Busy."""
         with disk_errors("writing the record of the software slots"):
             make_directory(self.directory)
-        with exclusive_lock(self.directory):
+            descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with self.turn(descriptor, self.directory):
             before = self.read()
             after = change(before)
             return before if after == before else self.write(after)
+
+    @contextmanager
+    def turn(self, descriptor: int, path: Path) -> Iterator[None]:
+        """Lock alone what a descriptor leads to, and close it at the end. Raises Busy if others do not let it go."""
+        try:
+            if not lock_within(descriptor, self._patience_s):
+                raise Busy(
+                    f"another process has held {path} for {self._patience_s:.0f} s",
+                    hint=f"see which one: lslocks --notruncate | grep {path}; when it has ended, do this again "
+                    "(a package: dpkg --configure -a)",
+                )
+            yield
+        finally:
+            os.close(descriptor)
 
     def write(self, record: SlotRecord) -> SlotRecord:
         """Write it down durably over the older copy. Returns it with its number. Raises Failed."""

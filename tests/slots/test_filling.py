@@ -1,14 +1,16 @@
 import errno
+import fcntl
 import io
 import os
 import sqlite3
 import tarfile
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import Failed, InvalidInput
+from appliance.errors import Busy, Failed, InvalidInput
 from appliance.slots.filling import Expected, fill_from_archive, fill_from_directory
 from appliance.slots.record import Slot, SlotName
 from appliance.slots.snapshot import restore_snapshot, take_snapshot
@@ -49,6 +51,34 @@ def test_an_archive_becomes_a_whole_slot(tmp_path):
     assert check_tree(store.path(B), digest) == ""
     assert store.read().slots[B].tree == digest
     assert {oct(path.stat().st_mode & 0o777) for path in store.path(B).rglob("*") if path.is_file()} == {"0o644"}
+
+
+@pytest.mark.parametrize("held", ["slots", "slots/.lock"])
+def test_a_filling_does_not_wait_for_ever_for_who_holds_the_slots(tmp_path, held):
+    store, digest = SlotStore(tmp_path / "slots", patience_s=0.1), make_tree(tmp_path / "tree")
+    fill_from_directory(store, A, tmp_path / "tree")
+    descriptor = os.open(tmp_path / held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    with pytest.raises(Busy, match=f"another process has held {tmp_path / held} for") as refused:
+        fill_from_directory(store, B, tmp_path / "tree")
+    assert "lslocks" in refused.value.hint
+    assert "dpkg --configure -a" in refused.value.hint
+    assert (store.read().slots[A].tree, store.read().slots[B].tree) == (digest, "")
+    os.close(descriptor)
+    assert fill_from_directory(store, B, tmp_path / "tree").tree == digest
+
+
+def test_a_filling_takes_its_turn_when_who_held_the_slots_lets_go(tmp_path):
+    store, digest = SlotStore(tmp_path / "slots"), make_tree(tmp_path / "tree")
+    fill_from_directory(store, A, tmp_path / "tree")
+    descriptor = os.open(tmp_path / "slots", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    soon = threading.Timer(0.1, os.close, [descriptor])
+    soon.start()
+
+    assert fill_from_directory(store, B, tmp_path / "tree").tree == digest
+    soon.join()
 
 
 def test_a_directory_becomes_a_whole_slot_in_place_of_what_lay_there(tmp_path):
