@@ -11,6 +11,7 @@ import appliance_native as native
 
 from appliance.rpc.call import RequestBytes
 from appliance.rpc.native_stream import NativeStream
+from appliance.settings import ServerSettings
 
 _MOST_THREADS = 4
 
@@ -20,8 +21,8 @@ Begin = Callable[[native.Call, RequestBytes], None]
 class NativeIo:
     """Takes events and hands each to whom it is for. Lives on the event loop."""
 
-    def __init__(self) -> None:
-        self.threads = native.Io(threads=_thread_count())
+    def __init__(self, settings: ServerSettings) -> None:
+        self.threads = native.Io(threads=settings.io_threads or _usual_threads())
         self._begin: list[Begin] = []  # by the number of a method
         self._cancel: dict[native.Call, Callable[[], object]] = {}
         self._streams: dict[native.Call, NativeStream] = {}
@@ -75,5 +76,6 @@ class NativeIo:
                 stream.told(kind, payload)
 
 
-def _thread_count() -> int:
-    return int(os.environ.get("IO_THREADS", "0")) or max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
+def _usual_threads() -> int:
+    """Half of the processors, as the others compute."""
+    return max(1, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2))

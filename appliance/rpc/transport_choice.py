@@ -21,13 +21,13 @@ def choose_transport(settings: ServerSettings) -> MakeTransport:
     asked for and cannot be had.
     """
     if settings.transport == "native" or (settings.transport == "auto" and find_spec(EXTENSION) is not None):
-        return _native()
+        return _native(settings)
     from appliance.rpc.transport_grpcio import GrpcioTransport  # noqa: PLC0415  (never beside the native one)
 
     return GrpcioTransport
 
 
-def _native() -> MakeTransport:
+def _native(settings: ServerSettings) -> MakeTransport:
     try:
         from appliance.rpc.native_io import NativeIo  # noqa: PLC0415  (never beside grpcio)
         from appliance.rpc.transport_native import NativeTransport  # noqa: PLC0415
@@ -36,4 +36,4 @@ def _native() -> MakeTransport:
             f"server.transport: the native transport cannot be loaded: {error}",
             hint='scripts/build-native, or say: server.transport = "grpcio"',
         ) from error
-    return partial(NativeTransport, NativeIo())
+    return partial(NativeTransport, NativeIo(settings))

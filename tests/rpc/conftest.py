@@ -35,9 +35,9 @@ def channel(daemon: DaemonProcess) -> Iterator[grpc.Channel]:
         yield channel
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
+@pytest.fixture(scope="module", params=[TRANSPORTS[0], pytest.param("grpcio", marks=pytest.mark.exhaustive)])
 def transport(request: pytest.FixtureRequest) -> str:
-    """Each transport in turn."""
+    """The transport under attack: each in turn where tests are exhaustive, else the one that is C++ of our own."""
     name: str = request.param
     return name
 
