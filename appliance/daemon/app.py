@@ -23,7 +23,7 @@ from appliance.daemon.reloading import Reloading
 from appliance.daemon.settings_trial import settings_problem
 from appliance.daemon.state_lock import daemon_lock
 from appliance.daemon.update_room import UpdateRoom
-from appliance.errors import Failed
+from appliance.errors import ApplianceError, Failed
 from appliance.journal_messages import Event, told
 from appliance.process_environment import SystemdEnvironment
 from appliance.rpc.admin_service import AdminService
@@ -207,7 +207,11 @@ class Daemon:
         endpoints = [Endpoint(address) for address in addresses]
         endpoints.append(Endpoint(f"unix:{layout.socket}", INFERENCE_SOCKET_MODE))
         self._listeners = await self._public.start(endpoints)
-        await self._admin.start([Endpoint(f"unix:{layout.admin_socket}", ADMIN_SOCKET_MODE)])
+        try:
+            await self._admin.start([Endpoint(f"unix:{layout.admin_socket}", ADMIN_SOCKET_MODE)])
+        except ApplianceError:
+            await self._public.stop(0)
+            raise
         logger.info("listening on %s", ", ".join(self._listeners))
 
     async def _load_or_stop(self) -> None:

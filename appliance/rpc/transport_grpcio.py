@@ -67,7 +67,11 @@ class GrpcioTransport:
 
     async def start(self, endpoints: Sequence[Endpoint]) -> list[str]:
         """Bind and accept; see Transport."""
-        bound = [self._bind(endpoint) for endpoint in endpoints]
+        try:
+            bound = [self._bind(endpoint) for endpoint in endpoints]
+        except BaseException:
+            await self._server.stop(0)
+            raise
         await self._server.start()
         return bound
 

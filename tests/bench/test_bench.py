@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.rpc.native_tests import needs_extension
+
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "identity-tiny-c1"
+SERVERS = ("daemon, native", "daemon, grpcio", "tritonserver", "native echo", "echo")
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,6 +22,7 @@ pytestmark = [
 ]
 
 
+@needs_extension
 def test_one_quick_case_is_measured_and_reported(tmp_path):
     readings, report = tmp_path / "readings.json", tmp_path / "report.md"
 
@@ -26,18 +30,16 @@ def test_one_quick_case_is_measured_and_reported(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     assert result.returncode == 0, result.stderr
-    (case,) = json.loads(readings.read_text())["load"]["cases"]
-    for server in ("daemon", "echo"):
+    (case,), text = json.loads(readings.read_text())["load"]["cases"], report.read_text()
+    for server in SERVERS:
         (run,) = case["servers"][server]
         assert run["requests"] > 0
         assert run["cpu_us_per_request"] > 0
         assert 0 < run["load"]["p50_us"] <= run["load"]["p99_us"]
         assert run["load"]["requests_per_s"] > 0
-    assert case["servers"]["daemon"][0]["mean_batch"] >= 1
-    text = report.read_text()
-    assert f"| {CASE} | CPU per request / bare gRPC echo |" in text
-    assert "| daemon | " in text
-    assert "| echo | " in text
+        assert f"| {server} | " in text
+    assert case["servers"]["daemon, grpcio"][0]["mean_batch"] >= 1
+    assert f"| {CASE} | grpcio: CPU per request / bare gRPC echo |" in text
 
 
 def test_an_unknown_case_is_a_usage_error_that_names_the_cases():

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from appliance.rpc.pb import grpc_service_pb2 as pb
+from tests.rpc.native_tests import TRANSPORTS
 from tests.rpc.packages import write_onnx_identity, write_reference
 from tests.rpc.wire import FOUR, SERVICE, answers_right, infer, queue_depth, request
 from tests.support.daemon import DaemonProcess
@@ -79,6 +80,22 @@ def test_a_port_in_use_is_refused(few):
     assert status == 75
     assert f"cannot listen on {first.address}" in log
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", ["appliance.sock", "admin.sock"])
+def test_a_file_in_the_place_of_a_socket_is_refused_and_left_alone(few, state, name, transport):
+    """Whether or not something is served already by then."""
+    (state / "run").mkdir(parents=True)
+    (state / "run" / name).write_text("mine")
+
+    status, log = ended(few, state=state, settings={"SERVER_TRANSPORT": transport})
+
+    assert status == 1
+    assert f"cannot listen on unix:{state}/run/{name}: there is a file, and it is not a socket" in log
+    assert [complaint for complaint in ("Traceback", "never awaited", "loop is closed") if complaint in log] == []
+    assert (state / "run" / name).read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -33,25 +33,21 @@ def libraries_of(daemon):
     return {Path(path).name for path in re.findall(r"/\S+\.so\S*", maps)}
 
 
-@needs_extension
-def test_the_native_transport_serves_without_grpcio_in_the_process(one):
-    with DaemonProcess(one, settings={"SERVER_TRANSPORT": "native"}) as daemon, daemon.channel() as channel:
+@pytest.mark.parametrize(
+    ("transport", "its_own", "the_others"),
+    [
+        pytest.param("native", "appliance_native", "cygrpc", marks=needs_extension),
+        ("grpcio", "cygrpc", "appliance_native"),
+    ],
+)
+def test_a_transport_serves_without_the_library_of_the_other_in_the_process(one, transport, its_own, the_others):
+    with DaemonProcess(one, settings={"SERVER_TRANSPORT": transport}) as daemon, daemon.channel() as channel:
         assert answers_right(channel)
-        assert transport_of(daemon) == "native"
+        assert transport_of(daemon) == transport
         libraries = libraries_of(daemon)
 
-    assert any(name.startswith("appliance_native") for name in libraries)
-    assert not any(name.startswith("cygrpc") for name in libraries)
-
-
-def test_grpcio_serves_without_the_extension_in_the_process(one):
-    with DaemonProcess(one, settings={"SERVER_TRANSPORT": "grpcio"}) as daemon, daemon.channel() as channel:
-        assert answers_right(channel)
-        assert transport_of(daemon) == "grpcio"
-        libraries = libraries_of(daemon)
-
-    assert any(name.startswith("cygrpc") for name in libraries)
-    assert not any(name.startswith("appliance_native") for name in libraries)
+    assert any(name.startswith(its_own) for name in libraries)
+    assert not any(name.startswith(the_others) for name in libraries)
 
 
 def test_auto_takes_the_native_one_where_it_is_installed(one):

@@ -61,7 +61,6 @@ int Server::bind(const std::string& address, const Tls& tls) {
 }
 
 void Server::start() {
-  started_ = true;
   grpc_server_start(server_);
   for (grpc_completion_queue* queue : io_->queues()) {
     for (const auto& method : methods_) {

@@ -79,7 +79,6 @@ class Server : public std::enable_shared_from_this<Server> {
   std::vector<std::unique_ptr<Method>> methods_;
   std::atomic<int> calls_ = 0;
   std::atomic<bool> stopping_ = false;
-  bool started_ = false;
   Stopped stopped_;
 };
 
