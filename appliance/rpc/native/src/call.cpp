@@ -2,13 +2,26 @@
 
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
-#include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
 #include <array>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 
 namespace appliance {
+
+namespace {
+
+// An operation that gRPC does not begin is a mistake in here: nobody would ever hear of its end.
+void must(grpc_call_error error) {
+  if (error != GRPC_CALL_OK) {
+    std::fprintf(stderr, "the native transport used gRPC wrongly: %s\n", grpc_call_error_to_string(error));
+    std::abort();
+  }
+}
+
+}  // namespace
 
 Call::Call(std::shared_ptr<Server> server, grpc_completion_queue* queue, const Method* method)
     : server_(std::move(server)), queue_(queue), method_(method), deadline_(gpr_inf_future(GPR_CLOCK_REALTIME)) {
@@ -30,13 +43,12 @@ Call::~Call() {
 void Call::wait() {
   void* tag = arrival_.begin(this);
   if (method_->registered == nullptr) {
-    GPR_ASSERT(grpc_server_request_call(server_->get(), &call_, &details_, &metadata_, queue_, queue_, tag) ==
-               GRPC_CALL_OK);
+    must(grpc_server_request_call(server_->get(), &call_, &details_, &metadata_, queue_, queue_, tag));
     return;
   }
   grpc_byte_buffer** request = method_->reads_itself ? nullptr : incoming_.to_fill();
-  GPR_ASSERT(grpc_server_request_registered_call(server_->get(), method_->registered, &call_, &deadline_, &metadata_,
-                                                 request, queue_, queue_, tag) == GRPC_CALL_OK);
+  must(grpc_server_request_registered_call(server_->get(), method_->registered, &call_, &deadline_, &metadata_, request,
+                                           queue_, queue_, tag));
 }
 
 void Call::arrived(bool ok) {
@@ -83,7 +95,7 @@ void Call::watch() {
   }
   const grpc_op close = close_operation();
   server_->io().operate([&] {
-    GPR_ASSERT(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr) == GRPC_CALL_OK);
+    must(grpc_call_start_batch(call_, &close, 1, end_.begin(this), nullptr));
   });
 }
 
@@ -95,7 +107,7 @@ void Call::read() {
     grpc_op receive{};
     receive.op = GRPC_OP_RECV_MESSAGE;
     receive.data.recv_message.recv_message = incoming_.to_fill();
-    GPR_ASSERT(grpc_call_start_batch(call_, &receive, 1, reading_.begin(this), nullptr) == GRPC_CALL_OK);
+    must(grpc_call_start_batch(call_, &receive, 1, reading_.begin(this), nullptr));
   });
 }
 
@@ -164,7 +176,7 @@ void Call::send(Message message, const grpc_status_code* status, const std::stri
     }
   }
   server_->io().operate_and_complete(queue_, [&] {
-    GPR_ASSERT(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr) == GRPC_CALL_OK);
+    must(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr));
   });
 }
 

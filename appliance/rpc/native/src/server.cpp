@@ -1,6 +1,9 @@
 #include "server.h"
 
 #include <grpc/grpc_security.h>
+#if __has_include(<grpc/credentials.h>)  // where gRPC has it since 1.55
+#include <grpc/credentials.h>
+#endif
 
 #include "call.h"
 
