@@ -37,7 +37,7 @@ class ServerSettings(_Table):
 
     name: str = "appliance"
     listen: tuple[str, ...] = ("127.0.0.1:8001",)
-    transport: Literal["grpcio", "native", "auto"] = "grpcio"  # auto: native where its extension is installed
+    transport: Literal["grpcio", "native", "auto"] = "auto"  # auto: native where its extension is installed
     io_threads: Annotated[int, Field(ge=0, le=64)] = 0  # of the native transport; 0: by the number of processors
     tls_certificate: Path | None = None  # PEM, with what leads to its authority; of all TCP listeners
     tls_key: Path | None = None  # PEM

@@ -25,6 +25,7 @@ from appliance.cli.reference_trial import reference_computes
 from appliance.cli.service_checks import checks_of_service, installed_unit, service_user
 from appliance.cli.settings_check import check_settings
 from appliance.cli.state_checks import check_registry, check_state_directory
+from appliance.cli.transport_checks import check_certificates, check_transport
 from appliance.cli.update_checks import checks_of_updates
 from appliance.errors import ApplianceError
 from appliance.process_environment import remove_outbound_variables
@@ -57,6 +58,8 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         *checks_of_updates(settings),
         *checks_of_service(settings.layout, lambda: unit),
         daemon.check,
+        check_transport(settings.server),
+        check_certificates(settings.server),
         _check_addresses(settings, daemon, as_root=os.geteuid() == 0 and service_user(unit) in ("", "root")),
         check_clock(),
         outbound,

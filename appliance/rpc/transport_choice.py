@@ -20,11 +20,16 @@ def choose_transport(settings: ServerSettings) -> MakeTransport:
     `auto`: the native one where its extension is installed, else grpcio's. Raises InvalidInput if the native one is
     asked for and cannot be had.
     """
-    if settings.transport == "native" or (settings.transport == "auto" and find_spec(EXTENSION) is not None):
+    if takes_native(settings):
         return _native(settings)
     from appliance.rpc.transport_grpcio import GrpcioTransport  # noqa: PLC0415  (never beside the native one)
 
     return GrpcioTransport
+
+
+def takes_native(settings: ServerSettings) -> bool:
+    """Whether that would be the native one."""
+    return settings.transport == "native" or (settings.transport == "auto" and find_spec(EXTENSION) is not None)
 
 
 def _native(settings: ServerSettings) -> MakeTransport:

@@ -24,10 +24,10 @@ class Authority:
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *alternatives: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key; alternatives: DNS names or IP addresses."""
+    def issue(self, name: str, *alternatives: str, days: int = 1) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key; alternatives: DNS names or IP addresses; days: it lasts."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, days)
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(map(_general_name, alternatives)), False)
         certificate, key_file = self._directory / f"{name}.crt", self._directory / f"{name}.key"
@@ -35,11 +35,11 @@ class Authority:
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, key_file
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-        return builder.not_valid_before(now - DAY).not_valid_after(now + DAY)
+        return builder.not_valid_before(now - DAY).not_valid_after(now + days * DAY)
 
 
 def _general_name(text: str) -> x509.GeneralName:

@@ -1,6 +1,7 @@
 """What scripts/build-software makes: the same from the same checkout, whole, and silent about where it was made."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from appliance.slots.running import command_of
 from appliance.slots.tree import check_tree, read_software, tree_digest
+from tests.rpc.native_tests import needs_extension
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,39 @@ def test_a_tree_runs_alone(software_tree, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=True)
 
     assert done.stdout == f"appliance {read_software(software_tree).version}\n"
+
+
+@needs_extension
+def test_a_tree_takes_the_native_transport_along(tmp_path):
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={tmp_path}"]
+    subprocess.run([*pip, ROOT / "appliance" / "rpc" / "native"], check=True)
+    (wheel,) = tmp_path.glob("appliance_native-*.whl")
+    tree = tmp_path / "tree"
+
+    command = [sys.executable, ROOT / "scripts" / "build-software", tree, "--native", wheel]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    doctor = command_of(tree, ["doctor", "--state", str(tmp_path), "--json"])
+    checks = json.loads(subprocess.run(doctor, env={}, capture_output=True, text=True, check=False).stdout)
+
+    assert "without the native transport" not in said
+    (transport,) = [check for check in checks if check["name"] == "transport"]
+    assert transport["finding"].startswith("native, over gRPC's core")
+    assert check_tree(tree, tree_digest(tree)) == ""
+
+
+def test_a_native_wheel_that_is_not_there_is_a_usage_error(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "build-software",
+        tmp_path / "tree",
+        "--native",
+        tmp_path / "no.whl",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "scripts/build-native --own-core --wheel DIR" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):

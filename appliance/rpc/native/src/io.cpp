@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 
 namespace appliance {
 
@@ -9,6 +10,9 @@ Io::Io(int threads) : Io(threads, std::make_shared<Inbox>()) {}
 
 Io::Io(int threads, std::shared_ptr<Inbox> inbox)
     : sent(std::make_shared<SentBuffers>([inbox] { inbox->wake(); })), inbox_(inbox) {
+#ifdef GRPC_EXPERIMENTS
+  setenv("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS, 0);  // the only way to say so; whoever sets it for himself has his way
+#endif
   grpc_init();  // and never grpc_shutdown: calls and buffers may outlive this
   for (int i = 0; i < threads; ++i) {
     queues_.push_back(grpc_completion_queue_create_for_next(nullptr));
