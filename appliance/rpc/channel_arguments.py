@@ -12,6 +12,8 @@ def channel_arguments(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", int(settings.permit_keepalive_without_calls)),
         ("grpc.http2.min_ping_interval_without_data_ms", int(settings.min_ping_interval_s * 1000)),
+        # Of one connection; calls that were taken back count until nothing of them is left.
+        ("grpc.max_concurrent_streams", settings.max_concurrent_requests),
         ("grpc.so_reuseport", 0),  # a second daemon on the same port must fail, not share the clients
         ("grpc.enable_http_proxy", 0),
     ]
