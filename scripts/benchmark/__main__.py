@@ -1,4 +1,4 @@
-"""The command: scripts/bench [--quick] [--only CASE] [--soak | --all] [--rounds N] [--json FILE] [--out FILE]."""
+"""The command: scripts/bench, which says with --help what it takes."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from appliance.errors import ApplianceError
-from benchmark import goals, measure, peers, report, soak
+from benchmark import goals, measure, peers, report, soak, threads
 from benchmark.cases import CASES, Case, write_repository
 from benchmark.document import update_document
 from benchmark.installation import install
@@ -34,7 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--soak", action="store_true", help="memory over many requests and reloads, and cold start")
-    kind.add_argument("--all", action="store_true", help="the load cases, then the soak")
+    kind.add_argument("--threads", action="store_true", help="which threads of the daemon a request costs")
+    kind.add_argument("--all", action="store_true", help="the load cases, the threads, then the soak")
     parser.add_argument("--quick", action="store_true", help="one round of short windows: a try-out, not a result")
     names = [case.name for case in CASES]
     only = "this case only (may be repeated)"
@@ -75,8 +76,12 @@ def lasting_servers(folder: Path, models: Path) -> list[ServerProcess]:
     ]
 
 
+def chosen(arguments: argparse.Namespace) -> list[Case]:
+    return [case for case in CASES if not arguments.only or case.name in arguments.only]
+
+
 def load_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
-    cases = [case for case in CASES if not arguments.only or case.name in arguments.only]
+    cases = chosen(arguments)
     effort = measure.QUICK if arguments.quick else measure.FULL
     effort = dataclasses.replace(effort, rounds=arguments.rounds or effort.rounds)
     machine = report.Machine.of_this_moment()
@@ -94,13 +99,23 @@ def soak_section(arguments: argparse.Namespace, generator: LoadGenerator, readin
     return report.soak_section(machine, result, judged)
 
 
+def threads_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
+    machine = report.Machine.of_this_moment()
+    effort = measure.QUICK if arguments.quick else measure.FULL
+    results = threads.measure_threads(generator, chosen(arguments), effort, say)
+    readings[report.THREADS] = {"machine": machine, "cases": results}
+    return threads.threads_section(machine.sentence(), results)
+
+
 def bench(arguments: argparse.Namespace) -> None:
     generator = LoadGenerator(install(TOOLS, say))
     document = arguments.out or (None if arguments.quick or arguments.only else DOCUMENT)
     readings: dict[str, Any] = {}
     sections = {}
-    if not arguments.soak:
+    if not arguments.soak and not arguments.threads:
         sections[report.LOAD] = load_section(arguments, generator, readings)
+    if arguments.threads or arguments.all:
+        sections[report.THREADS] = threads_section(arguments, generator, readings)
     if arguments.soak or arguments.all:
         sections[report.SOAK] = soak_section(arguments, generator, readings)
     for name, section in sections.items():

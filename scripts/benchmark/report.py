@@ -20,7 +20,7 @@ from benchmark.measure import CaseResult, Effort, Run
 from benchmark.peers import PACED_ECHO
 from benchmark.soak import MEGABYTE, SoakResult
 
-LOAD, SOAK = "load", "soak"
+LOAD, SOAK, THREADS = "load", "soak", "threads"
 PEERS = """\
 * **daemon, native** and **daemon, grpcio**: the model served by `appliance serve` over either transport, one process
   for the models of all cases

@@ -91,6 +91,11 @@ class ServerProcess:
         (row,) = self.call("ModelStatistics", request, pb.ModelStatisticsResponse).model_stats
         return Counts(row.inference_stats.success.count, row.inference_count, row.execution_count)
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        return self._popen.pid
+
     def cpu_s(self) -> float:
         """User and system time so far, children included."""
         times = [self._process.cpu_times(), *(child.cpu_times() for child in self._children())]

@@ -12,6 +12,7 @@ from tests.rpc.native_tests import needs_extension
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "identity-tiny-c1"
+MANY = "identity-tiny-c16"
 SERVERS = ("daemon, native", "daemon, grpcio", "tritonserver", "native echo", "echo")
 
 pytestmark = [
@@ -40,6 +41,30 @@ def test_one_quick_case_is_measured_and_reported(tmp_path):
         assert f"| {server} | " in text
     assert case["servers"]["daemon, grpcio"][0]["mean_batch"] >= 1
     assert f"| {CASE} | grpcio: CPU per request / bare gRPC echo |" in text
+
+
+@needs_extension
+def test_the_threads_of_the_daemon_are_measured_and_reported(tmp_path):
+    readings, report = tmp_path / "readings.json", tmp_path / "report.md"
+
+    command = [
+        ROOT / "scripts" / "bench",
+        "--quick",
+        "--threads",
+        "--only",
+        MANY,
+        "--json",
+        readings,
+        "--out",
+        report,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    assert result.returncode == 0, result.stderr
+    (case,) = json.loads(readings.read_text())["threads"]["cases"]
+    assert case["by_thread_us"]["event loop"] > 0
+    assert case["by_thread_us"]["I/O threads"] > 0
+    assert f"| {MANY} | " in report.read_text()
 
 
 def test_an_unknown_case_is_a_usage_error_that_names_the_cases():

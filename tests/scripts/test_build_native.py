@@ -45,7 +45,7 @@ def test_sources_that_are_not_those_of_the_pin_are_refused(tmp_path: Path) -> No
 
 @needs_extension
 def test_sources_that_are_not_there_are_told_with_how_to_get_them(tmp_path: Path) -> None:
-    done = build_native("--own-core", "--sources", tmp_path / "absent")
+    done = build_native("--own-core", "--wheel", tmp_path, "--sources", tmp_path / "absent")
 
     assert done.returncode == 1
     assert f"there is no file {tmp_path}/absent" in done.stderr
