@@ -11,7 +11,7 @@ from appliance.rpc.call import Answer, Call, Leave, Parts, RequestBytes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 from appliance.rpc.queued_inference import QueuedInference, with_request_id
-from appliance.rpc.raw_message import cut, open_envelope
+from appliance.rpc.raw_message import cut, open_envelope, parse_whole
 from appliance.rpc.request_plan import RequestPlan, make_plan
 from appliance.serving.arrivals import Arrivals
 from appliance.serving.model_table import ModelTable
@@ -56,6 +56,8 @@ class InferPath:
             if leave is not None:
                 leave()
             raise
+        finally:  # an error knows this frame, which would know the error: the request would wait for the collector
+            del answer, leave
 
     def begin(self, data: RequestBytes, call: Call, answer: Answer) -> Leave | None:
         """Answer one request: at once, or from whoever has computed it. Errors name the request's id, as Triton's do.
@@ -94,7 +96,7 @@ class InferPath:
     def _prepare(self, data: RequestBytes) -> tuple[RequestPlan, str, dict[str, Array]]:
         envelope = cut(data)
         if envelope is None:
-            message = parse(ModelInferRequest, data)
+            message = parse_whole(data)
             plan = self._plan(message)
             return plan, message.id, codec.bind_message(plan, message, message.raw_input_contents)
         known = self._remembered(envelope.header)

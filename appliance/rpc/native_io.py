@@ -1,11 +1,13 @@
 """What all native transports of a process share: the I/O threads, and the events that they have for the event loop.
 
-One eventfd wakes the loop for as many events as there are by then. The threads end with the last server.
+One eventfd wakes the loop, which takes events until there are none. The threads end with the last server.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
+from typing import Any
 
 import appliance_native as native
 
@@ -13,7 +15,10 @@ from appliance.rpc.call import RequestBytes
 from appliance.rpc.native_stream import NativeStream
 from appliance.settings import ServerSettings
 
+logger = logging.getLogger(__name__)
+
 _MOST_THREADS = 4
+_BUNCHES = 16  # taken before the rest of the loop has its turn
 
 Begin = Callable[[native.Call, RequestBytes], None]
 
@@ -27,6 +32,7 @@ class NativeIo:
         self._cancel: dict[native.Call, Callable[[], object]] = {}
         self._streams: dict[native.Call, NativeStream] = {}
         self._servers: dict[native.Server, asyncio.Future[None]] = {}
+        self._ended = False
 
     def number(self, begin: Begin) -> int:
         """Return the number of a method, by which its calls are told of; `begin` is called with call and request."""
@@ -35,6 +41,7 @@ class NativeIo:
 
     def begin(self, server: native.Server) -> None:
         """Take the events of one more server, until `end`."""
+        assert not self._ended, "its threads have ended with the last server"
         loop = asyncio.get_running_loop()
         if not self._servers:
             loop.add_reader(self.threads.fileno(), self._take)
@@ -50,6 +57,7 @@ class NativeIo:
         if not self._servers:
             asyncio.get_running_loop().remove_reader(self.threads.fileno())
             self.threads.close()
+            self._ended = True
 
     def watch(self, call: native.Call, cancel: Callable[[], object], stream: NativeStream | None = None) -> None:
         """Hand what becomes of a call to `cancel` and `stream`, until `forget`. Called by any thread."""
@@ -64,16 +72,29 @@ class NativeIo:
         self._streams.pop(call, None)
 
     def _take(self) -> None:
-        for kind, subject, payload in self.threads.take():
-            if kind >= 0:
-                self._begin[kind](subject, payload)
-            elif kind == native.CANCELLED:
-                if (cancel := self._cancel.pop(subject, None)) is not None:
-                    cancel()
-            elif kind == native.STOPPED:
-                self._servers[subject].set_result(None)
-            elif (stream := self._streams.get(subject)) is not None:
-                stream.told(kind, payload)
+        for _ in range(_BUNCHES):
+            if not (events := self.threads.take()):
+                return
+            for kind, subject, payload in events:
+                try:
+                    if kind >= 0:
+                        self._begin[kind](subject, payload)
+                    else:
+                        self._told(kind, subject, payload)
+                except Exception:  # the events behind it are other clients'
+                    logger.exception("an event of the native transport was lost")
+        # The descriptor stays readable, because nobody was told that there is nothing.
+
+    def _told(self, kind: int, subject: Any, payload: RequestBytes) -> None:
+        """Hand on what became of a call, or of a server."""
+        if kind == native.CANCELLED:
+            if (cancel := self._cancel.pop(subject, None)) is not None:
+                cancel()
+        elif kind == native.STOPPED:
+            if not (stopped := self._servers[subject]).done():  # whoever waited may have left
+                stopped.set_result(None)
+        elif (stream := self._streams.get(subject)) is not None:
+            stream.told(kind, payload)
 
 
 def _usual_threads() -> int:

@@ -9,6 +9,7 @@ remains is a key under which the outcome of parsing and checking can be remember
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from appliance.errors import InvalidInput
 from appliance.rpc.call import RequestBytes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
@@ -16,13 +17,17 @@ from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 Raw = Sequence["bytes | memoryview[Any]"]
 
 SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
+# Of one request, each entry of a repeated field counted: a MiB of empty ones would hold up everybody for a quarter of
+# a second, and become 100 MiB of objects.
+MOST_FIELDS = 4096
 
-_LENGTH_DELIMITED = 2
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _ID_TAG = 3 << 3 | _LENGTH_DELIMITED
 _RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
 _RAW_OUTPUT_FIELD = 6
 _LARGEST_ONE_BYTE = 0x80
-_LONGEST_VARINT = 5  # bytes of a length; protobuf takes no more
+_LONGEST_LENGTH = 5  # bytes of a tag or a length; protobuf takes no more
+_LONGEST_VARINT = 10
 
 
 class Envelope(NamedTuple):
@@ -34,19 +39,26 @@ class Envelope(NamedTuple):
 
 
 def cut(data: RequestBytes) -> Envelope | None:
-    """Walk the top-level fields; None if there is anything unusual (protobuf then decides what it is)."""
+    """Walk the top-level fields; None if there is anything unusual: `parse_whole` then says what it is."""
     header: list[RequestBytes] = []
     raw: list[bytes | memoryview[Any]] = []
     request_id: RequestBytes = b""
     view = memoryview(data)
     total = len(data)
-    position = kept_from = 0
+    position = kept_from = fields = 0
     while position < total:
         start = position
         tag = data[position]
-        if tag & 7 != _LENGTH_DELIMITED or tag >= _LARGEST_ONE_BYTE:
+        fields += 1
+        if tag & 7 != _LENGTH_DELIMITED or tag >= _LARGEST_ONE_BYTE or fields > MOST_FIELDS:
             return None
-        length, position = _read_varint(data, position + 1, total)
+        if request_id and tag == _ID_TAG:
+            return None  # the last one counts, but all of them must be text
+        position += 1
+        if position < total and (length := data[position]) < _LARGEST_ONE_BYTE:
+            position += 1
+        else:
+            length, position = _read_varint(data, position, total, _LONGEST_LENGTH)
         end = position + length
         if length < 0 or end > total:
             return None
@@ -55,16 +67,13 @@ def cut(data: RequestBytes) -> Envelope | None:
                 header.append(data[kept_from:start])
             kept_from = end
             if tag == _ID_TAG:
-                if request_id:
-                    return None  # the last one counts, but all of them must be text
                 request_id = data[position:end]
             else:
                 raw.append(data[position:end] if length <= SMALL_BYTES else view[position:end])
         position = end
-    if total > kept_from:
-        header.append(data[kept_from:])
+    header.append(data[kept_from:])
     try:
-        return Envelope(bytes(header[0]) if len(header) == 1 else b"".join(header), str(request_id, "utf-8"), raw)
+        return Envelope(b"".join(header), str(request_id, "utf-8"), raw)
     except UnicodeDecodeError:
         return None
 
@@ -73,7 +82,7 @@ def open_envelope(data: RequestBytes) -> tuple[ModelInferRequest, Raw]:
     """Parse a request whose tensors stay views where that is possible. Raises InvalidInput."""
     envelope = cut(data)
     if envelope is None:
-        message = parse(ModelInferRequest, data)
+        message = parse_whole(data)
         return message, message.raw_input_contents
     message = parse(ModelInferRequest, envelope.header)
     message.id = envelope.request_id
@@ -95,10 +104,44 @@ def length_delimited(field: int, size: int) -> bytes:
     return bytes(prefix)
 
 
-def _read_varint(data: RequestBytes, position: int, total: int) -> tuple[int, int]:
+def parse_whole(data: RequestBytes) -> ModelInferRequest:
+    """Let protobuf parse all of a request. Raises InvalidInput, if it has too many fields before it is parsed."""
+    _require_few_fields(data)
+    return parse(ModelInferRequest, data)
+
+
+def _require_few_fields(data: RequestBytes) -> None:
+    """Raise InvalidInput if protobuf would make very many objects, be it only up to where it gives up."""
+    position, total = 0, len(data)
+    for _ in range(MOST_FIELDS):
+        tag, position = _read_varint(data, position, total, _LONGEST_LENGTH)
+        if tag < 0:  # the end, or not even a tag
+            return
+        position = _end_of_value(tag & 7, data, position, total)
+        if position < 0:
+            return
+    if position < total:
+        raise InvalidInput(f"the request has more than {MOST_FIELDS} fields")
+
+
+def _end_of_value(kind: int, data: RequestBytes, position: int, total: int) -> int:
+    """Return where the value of a field ends, -1 if it does not. What stands in a group counts as fields, too."""
+    if kind in (_START_GROUP, _END_GROUP):
+        return position
+    if kind in (_FIXED32, _FIXED64):
+        return position + (4 if kind == _FIXED32 else 8)
+    if kind not in (_VARINT, _LENGTH_DELIMITED):
+        return -1
+    value, position = _read_varint(data, position, total, _LONGEST_VARINT if kind == _VARINT else _LONGEST_LENGTH)
+    if value < 0:
+        return -1
+    return position if kind == _VARINT else position + value
+
+
+def _read_varint(data: RequestBytes, position: int, total: int, longest: int) -> tuple[int, int]:
     """Return (value, next position); value -1 if the varint is cut off or too long."""
     value = shift = 0
-    for _ in range(_LONGEST_VARINT):
+    for _ in range(longest):
         if position >= total:
             return -1, position
         byte = data[position]

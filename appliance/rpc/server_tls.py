@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from appliance.errors import InvalidInput
 from appliance.settings import ServerSettings
 
+# With these alone a gRPC client, which has BoringSSL's defaults, can shake hands.
+_CURVES = (ec.SECP256R1, ec.SECP384R1)
 _REMEDY = "server.tls_certificate, tls_key and tls_client_authorities name files in PEM: README, section 'Encryption'"
 
 
@@ -40,6 +44,7 @@ def read_tls(settings: ServerSettings) -> ServerTls | None:
         raise InvalidInput(f"{key} is no private key that can be used: {error}", hint=_REMEDY) from error
     if public != first.public_key():
         raise InvalidInput(f"the key in {key} is not that of the certificate in {chain}", hint=_REMEDY)
+    _require_usual(public, key)
     return tls
 
 
@@ -49,6 +54,20 @@ def certificates(path: Path, data: bytes) -> list[Certificate]:
         return load_pem_x509_certificates(data)
     except ValueError as error:
         raise InvalidInput(f"{path} holds no certificate in PEM: {error}", hint=_REMEDY) from error
+
+
+def _require_usual(public: PublicKeyTypes, path: Path) -> None:
+    """Raise InvalidInput for a key with which no client would get through."""
+    if isinstance(public, rsa.RSAPublicKey) or (
+        isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, _CURVES)
+    ):
+        return
+    kind = public.curve.name if isinstance(public, ec.EllipticCurvePublicKey) else type(public).__name__
+    raise InvalidInput(
+        f"{path} is a key of a kind that gRPC's clients do not accept ({kind.removesuffix('PublicKey')}), "
+        "expected RSA, P-256 or P-384",
+        hint="openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256, and a certificate for it",
+    )
 
 
 def _read(path: Path) -> bytes:

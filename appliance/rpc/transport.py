@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance.errors import Busy
+from appliance.state_layout import LONGEST_SOCKET_PATH_BYTES
 
 _LAME_DUCK_S = 0.2  # clients that pause between two requests come back into the hands of a service that drains
 _GOODBYE_S = 0.1  # until every client has read that the connection ends
@@ -53,8 +54,15 @@ class Transport(Protocol):
         """
 
 
-def cannot_listen(address: str) -> Busy:
+def cannot_listen(endpoint: Endpoint) -> Busy:
     """Say that an address cannot be bound."""
+    address = endpoint.address
+    if endpoint.socket is not None:
+        return Busy(
+            f"cannot listen on {address}: its directory is missing or may not be written to, "
+            f"or the path is longer than {LONGEST_SOCKET_PATH_BYTES} bytes",
+            hint=f"ls -ld {endpoint.socket.parent}",
+        )
     return Busy(
         f"cannot listen on {address}: it is in use, or not an address of this machine",
         hint="who has it: ss -ltnp; another address: appliance serve --listen HOST:PORT",

@@ -85,7 +85,7 @@ class GrpcioTransport:
         try:
             return endpoint.opened(self._add_port(endpoint))
         except RuntimeError as error:
-            raise cannot_listen(endpoint.address) from error
+            raise cannot_listen(endpoint) from error
 
     def _add_port(self, endpoint: Endpoint) -> int:
         if self._tls is None or endpoint.socket is not None:

@@ -60,7 +60,7 @@ class NativeTransport:
             remove_dead_socket(endpoint.socket)
         port = self._server.bind(endpoint.address, *(self._tls if endpoint.socket is None else ()))
         if not port:
-            raise cannot_listen(endpoint.address)
+            raise cannot_listen(endpoint)
         return endpoint.opened(port)
 
     async def _end(self, grace_s: float) -> None:
@@ -70,7 +70,7 @@ class NativeTransport:
             await asyncio.wait_for(asyncio.shield(stopped), grace_s)
         except TimeoutError:
             self._server.cancel_calls()
-            await stopped
+            await asyncio.shield(stopped)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._io.end(self._server)
 

@@ -56,7 +56,11 @@ class Io:
         """Readable when there are events."""
 
     def take(self) -> list[tuple[int, Any, bytes | memoryview]]:
-        """All events so far: kind or number of the method, whom it is about, and the message that came."""
+        """All events so far: kind or number of the method, whom it is about, and the message that came.
+
+        To be called until there are none; only then does the next one make `fileno` readable. Calls whose deadline
+        has passed meanwhile are not told of.
+        """
 
     def close(self) -> None:
         """End the threads, after all servers have stopped. Blocks."""

@@ -2,7 +2,6 @@
 
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
-#include <grpc/support/time.h>
 
 #include <array>
 #include <cstdio>
@@ -60,8 +59,8 @@ void Call::arrived(bool ok) {
     finish(GRPC_STATUS_UNIMPLEMENTED, "Method not found!");
     return;
   }
-  entered_ = true;
-  if (!server_->enter()) {
+  entered_ = server_->enter();
+  if (!entered_) {
     finish(GRPC_STATUS_RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!");
   } else if (method_->reads_itself) {
     tell(method_->number);
@@ -71,15 +70,13 @@ void Call::arrived(bool ok) {
 }
 
 void Call::take_request() {
-  Slice request;
   if (!incoming_) {
     finish(GRPC_STATUS_INTERNAL, "the call ended without a request");
-  } else if (!contiguous(incoming_, &request)) {
-    finish(GRPC_STATUS_INTERNAL, "the request cannot be decompressed");
-  } else {
-    incoming_.reset();
-    tell(method_->number, std::move(request));
+    return;
   }
+  Slice request = contiguous(incoming_);
+  incoming_.reset();
+  tell(method_->number, std::move(request));
 }
 
 grpc_op Call::close_operation() {
@@ -112,12 +109,8 @@ void Call::read() {
 }
 
 void Call::has_read(bool ok) {
-  Slice message;
   const bool last = !ok || !incoming_;
-  if (!last && !contiguous(incoming_, &message)) {
-    grpc_call_cancel_with_status(call_, GRPC_STATUS_INTERNAL, "the message cannot be decompressed", nullptr);
-    return;
-  }
+  Slice message = last ? Slice() : contiguous(incoming_);
   incoming_.reset();
   reading_now_.store(false);  // from here on the next may be asked for
   tell(last ? kNoMessage : kMessage, std::move(message));

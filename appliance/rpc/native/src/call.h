@@ -5,6 +5,7 @@
 #pragma once
 
 #include <grpc/grpc.h>
+#include <grpc/support/time.h>
 
 #include <atomic>
 #include <memory>
@@ -52,6 +53,9 @@ class Call : public std::enable_shared_from_this<Call> {
 
   // Monotonic seconds; nothing if the client set no deadline.
   std::optional<double> deadline_s() const;
+
+  // Whether the client has stopped waiting by now.
+  bool expired() const { return gpr_time_cmp(deadline_, gpr_now(deadline_.clock_type)) <= 0; }
 
   const grpc_metadata_array& metadata() const { return metadata_; }
   Server& server() const { return *server_; }

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <system_error>
+#include <utility>
 
 #include "call.h"
 #include "server.h"
@@ -21,30 +22,43 @@ Inbox::Inbox() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
 Inbox::~Inbox() { close(descriptor_); }
 
 void Inbox::put(Event event) {
-  bool first;
+  bool asleep;
   {
     std::lock_guard lock(mutex_);
-    first = events_.empty();
     events_.push_back(std::move(event));
+    asleep = !std::exchange(awake_, true);
   }
-  if (first) {
-    wake();
+  if (asleep) {
+    make_readable();
   }
 }
 
 void Inbox::wake() {
+  bool asleep;
+  {
+    std::lock_guard lock(mutex_);
+    asleep = !std::exchange(awake_, true);
+  }
+  if (asleep) {
+    make_readable();
+  }
+}
+
+void Inbox::make_readable() {
   const uint64_t one = 1;
   // It fails only if the counter is full, and then the loop is awake anyway.
   [[maybe_unused]] const ssize_t written = write(descriptor_, &one, sizeof one);
 }
 
 std::vector<Event> Inbox::take() {
-  uint64_t count;
-  // Before the events are taken: what is put from here on wakes the loop again.
-  [[maybe_unused]] const ssize_t got = read(descriptor_, &count, sizeof count);
   std::vector<Event> events;
   std::lock_guard lock(mutex_);
   events.swap(events_);
+  if (events.empty()) {
+    uint64_t count;
+    [[maybe_unused]] const ssize_t got = read(descriptor_, &count, sizeof count);
+    awake_ = false;  // what is put from here on wakes the loop again
+  }
   return events;
 }
 

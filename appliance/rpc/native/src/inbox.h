@@ -1,4 +1,4 @@
-// What the I/O threads have for Python: one eventfd wakes the event loop for as many events as there are by then.
+// What the I/O threads have for Python: one eventfd wakes the event loop, which then takes until there is nothing left.
 #pragma once
 
 #include <memory>
@@ -37,17 +37,23 @@ class Inbox {
 
   // Called by any thread.
   void put(Event event);
+
+  // Have the event loop take, though there is no event. Called by any thread.
   void wake();
 
-  // Everything that has come, in order. Called by the event loop when `descriptor` is readable.
+  // Everything that has come, in order. Called by the event loop when `descriptor` is readable, again and again until
+  // there is nothing: until then nobody wakes it.
   std::vector<Event> take();
 
   int descriptor() const { return descriptor_; }
 
  private:
+  void make_readable();
+
   int descriptor_;
   std::mutex mutex_;
   std::vector<Event> events_;
+  bool awake_ = false;  // the loop takes, or `descriptor` is readable, or whoever has said so is about to make it so
 };
 
 }  // namespace appliance

@@ -42,14 +42,26 @@ nb::object to_python(Slice payload) {
   return nb::steal(PyMemoryView_FromObject(whole.ptr()));
 }
 
-nb::list take(Io& io) {
-  std::vector<Event> events = io.inbox().take();
-  io.sent->release();  // after the wake-ups so far are taken: what is put from here on wakes the loop again
-  nb::list all;
-  for (Event& event : events) {
-    nb::object subject = event.call != nullptr ? nb::cast(std::move(event.call)) : nb::cast(std::move(event.server));
-    all.append(nb::make_tuple(event.kind, std::move(subject), to_python(std::move(event.payload))));
+// Append what Python is to know of an event.
+void append(nb::list& all, Event& event) {
+  if (event.kind >= 0 && event.call->expired()) {  // while it waited here: whoever still waits comes first
+    event.call->finish(GRPC_STATUS_DEADLINE_EXCEEDED, "Deadline Exceeded");
+    return;
   }
+  nb::object subject = event.call != nullptr ? nb::cast(std::move(event.call)) : nb::cast(std::move(event.server));
+  all.append(nb::make_tuple(event.kind, std::move(subject), to_python(std::move(event.payload))));
+}
+
+nb::list take(Io& io) {
+  nb::list all;
+  std::vector<Event> events;
+  do {
+    events = io.inbox().take();
+    io.sent->release();  // after it: what is put from here on wakes the loop, if this finds nothing
+    for (Event& event : events) {
+      append(all, event);
+    }
+  } while (all.size() == 0 && !events.empty());
   return all;
 }
 

@@ -117,18 +117,16 @@ Message message_of_parts(PyObject* parts, const std::shared_ptr<SentBuffers>& se
   return message;
 }
 
-bool contiguous(const Message& message, Slice* bytes) {
+Slice contiguous(const Message& message) {
+  const grpc_slice_buffer& slices = message.get()->data.raw.slice_buffer;
+  if (slices.count == 1) {
+    return Slice(grpc_slice_ref(slices.slices[0]));
+  }
   grpc_byte_buffer_reader reader;
-  if (!grpc_byte_buffer_reader_init(&reader, message.get())) {
-    return false;
-  }
-  if (message.get()->data.raw.compression == GRPC_COMPRESS_NONE && message.get()->data.raw.slice_buffer.count == 1) {
-    grpc_byte_buffer_reader_next(&reader, &bytes->get());
-  } else {
-    *bytes = Slice(grpc_byte_buffer_reader_readall(&reader));
-  }
+  grpc_byte_buffer_reader_init(&reader, message.get());  // cannot fail: gRPC has decompressed what it hands over
+  Slice bytes(grpc_byte_buffer_reader_readall(&reader));
   grpc_byte_buffer_reader_destroy(&reader);
-  return true;
+  return bytes;
 }
 
 }  // namespace appliance

@@ -38,8 +38,7 @@ class SentBuffers {
 // is kept.
 Message message_of_parts(PyObject* parts, const std::shared_ptr<SentBuffers>& sent);
 
-// The bytes of a received message in one piece: where they are if gRPC has them so, else copied once. False if they
-// cannot be read (a compressed message that is damaged).
-bool contiguous(const Message& message, Slice* bytes);
+// The bytes of a received message in one piece: where they are if gRPC has them so, else copied once.
+Slice contiguous(const Message& message);
 
 }  // namespace appliance

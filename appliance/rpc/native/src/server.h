@@ -52,8 +52,14 @@ class Server : public std::enable_shared_from_this<Server> {
   // Wait for one more call of a method, unless the server stops.
   void wait_for_call(grpc_completion_queue* queue, const Method* method);
 
-  // Count a call among those in flight; false if they are as many as there may be.
-  bool enter() { return calls_.fetch_add(1, std::memory_order_relaxed) < max_calls_; }
+  // Count a call among those in flight until it leaves; false, and it does not count, if they are as many as there may be.
+  bool enter() {
+    if (calls_.fetch_add(1, std::memory_order_relaxed) < max_calls_) {
+      return true;
+    }
+    leave();
+    return false;
+  }
   void leave() { calls_.fetch_sub(1, std::memory_order_relaxed); }
 
   grpc_server* get() const { return server_; }
