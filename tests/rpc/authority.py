@@ -7,6 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -24,9 +25,14 @@ class Authority:
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *alternatives: str, days: int = 1) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key; alternatives: DNS names or IP addresses; days: it lasts."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(
+        self, name: str, *alternatives: str, days: int = 1, key: CertificateIssuerPrivateKeyTypes | None = None
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key (by default on P-256).
+
+        alternatives: DNS names or IP addresses; days: it lasts.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, days)
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(map(_general_name, alternatives)), False)
@@ -35,7 +41,9 @@ class Authority:
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, key_file
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: CertificateIssuerPrivateKeyTypes, days: int = 1
+    ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())

@@ -6,6 +6,7 @@ import sys
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from appliance.errors import InvalidInput
 from appliance.rpc.server_tls import read_tls
@@ -126,6 +127,41 @@ def test_files_that_do_not_serve_are_named_with_the_reason(tmp_path, site):
             read_tls(settings_with(**files))
         assert refused.value.message.startswith(expected)
         assert "README" in refused.value.hint
+
+
+UNUSUAL = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ed448": ed448.Ed448PrivateKey.generate,
+    "secp521r1": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+}
+USUAL = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_key_with_which_no_client_would_get_through_is_refused(site, kind):
+    certificate, key = site.issue(kind, key=UNUSUAL[kind]())
+    with pytest.raises(InvalidInput, match=f"(?i){key} is a key of a kind .*{kind}") as refused:
+        read_tls(settings_with(certificate=certificate, key=key))
+
+    assert "P-256" in refused.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("kind", USUAL)
+def test_clients_get_through_with_the_kinds_of_keys_that_are_taken(transport, kind, tmp_path, site):
+    write_onnx_identity(tmp_path, "identity_fp32", "FP32")
+    certificate, key = site.issue(kind, "localhost", "127.0.0.1", key=USUAL[kind]())
+    settings = {"SERVER_TRANSPORT": transport, "SERVER_TLS_CERTIFICATE": str(certificate), "SERVER_TLS_KEY": str(key)}
+    with (
+        DaemonProcess(tmp_path, settings=settings) as daemon,
+        grpc.secure_channel(daemon.address, credentials(site)) as channel,
+    ):
+        assert answers_right(channel)
 
 
 def test_the_key_does_not_show_in_words(site):

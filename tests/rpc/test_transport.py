@@ -99,6 +99,18 @@ def test_a_file_in_the_place_of_a_socket_is_refused_and_left_alone(few, state, n
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_socket_without_its_directory_says_so(few, state, transport):
+    """Nobody has that address: what is missing is the directory."""
+    status, log = ended(few, listen=f"unix:{state}/missing/a.sock", settings={"SERVER_TRANSPORT": transport})
+
+    assert status == 75
+    assert f"cannot listen on unix:{state}/missing/a.sock: its directory is missing" in log
+    assert f"ls -ld {state}/missing" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.slow
 def test_a_state_directory_too_long_for_sockets_is_refused(few, tmp_path):
     status, log = ended(few, state=tmp_path / ("x" * 100))
 
