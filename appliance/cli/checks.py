@@ -58,7 +58,7 @@ def run_checks(config: Path | None, state: Path | None) -> list[Check]:
         *checks_of_updates(settings),
         *checks_of_service(settings.layout, lambda: unit),
         daemon.check,
-        check_transport(settings.server),
+        check_transport(settings.server, settings.layout),
         check_certificates(settings.server),
         _check_addresses(settings, daemon, as_root=os.geteuid() == 0 and service_user(unit) in ("", "root")),
         check_clock(),

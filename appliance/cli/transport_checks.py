@@ -3,14 +3,22 @@
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 
 from cryptography.x509 import Certificate
 
 from appliance.cli.check import Check, Result
 from appliance.errors import InvalidInput
 from appliance.rpc.server_tls import certificates, read_tls
-from appliance.rpc.transport_choice import takes_native
+from appliance.rpc.transport_choice import (
+    EXTENSION,
+    NOT_INSTALLED,
+    how_to_get_native,
+    how_to_serve_again,
+    takes_native,
+)
 from appliance.settings import ServerSettings
+from appliance.state_layout import StateLayout
 
 _RENEW_WITHIN = timedelta(days=30)
 _RENEW = "have a new one signed, put it in its place, then restart the service: README, section 'Encryption'"
@@ -20,39 +28,39 @@ _FIRST_MENDED_CORE = 34
 _ASK_VERSION = "import appliance_native; print(appliance_native.GRPC_CORE_VERSION)"
 
 
-def check_transport(settings: ServerSettings) -> Check:
+def check_transport(settings: ServerSettings, layout: StateLayout) -> Check:
     """Look for what `server.transport` asks for. The extension is tried in another process: this one has grpcio."""
-    if not takes_native(settings):
-        return Check("transport", Result.OK, f"grpcio (server.transport = {settings.transport})")
+    if settings.transport == "grpcio":
+        return Check("transport", Result.OK, "grpcio (server.transport = grpcio)")
+    if not takes_native(settings):  # no fault: whoever built this software chose so, or does not know what he misses
+        return Check("transport", Result.OK, f"grpcio; {NOT_INSTALLED}", how_to_get_native(layout))
+    if find_spec(EXTENSION) is None:
+        return Check("transport", Result.ERROR, NOT_INSTALLED, how_to_serve_again(layout))
     command = [sys.executable, "-c", _ASK_VERSION]
     try:
         tried = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return _cannot_be_loaded(str(error))
+        return _cannot_be_loaded(str(error), layout)
     if tried.returncode != 0:
-        return _cannot_be_loaded(tried.stderr.strip().rpartition("\n")[2] or f"status {tried.returncode}")
-    return _judge_core(tried.stdout.strip())
+        return _cannot_be_loaded(tried.stderr.strip().rpartition("\n")[2] or f"status {tried.returncode}", layout)
+    return _judge_core(tried.stdout.strip(), layout)
 
 
-def _judge_core(version: str) -> Check:
+def _judge_core(version: str, layout: StateLayout) -> Check:
     finding = f"native, over gRPC's core {version}"
     if int(version.partition(".")[0]) < _FIRST_MENDED_CORE:
         return Check(
             "transport",
             Result.WARNING,
             f"{finding}, in which hostile clients find known weaknesses",
-            'scripts/build-native --own-core, or server.transport = "grpcio", or let only trusted systems reach it',
+            f"{how_to_serve_again(layout)}, or let only trusted systems reach it",
         )
     return Check("transport", Result.OK, finding)
 
 
-def _cannot_be_loaded(reason: str) -> Check:
-    return Check(
-        "transport",
-        Result.ERROR,
-        f"the native transport cannot be loaded: {reason}",
-        'scripts/build-native, or say: server.transport = "grpcio"',
-    )
+def _cannot_be_loaded(reason: str, layout: StateLayout) -> Check:
+    finding = f"the native transport cannot be loaded: {reason}"
+    return Check("transport", Result.ERROR, finding, how_to_serve_again(layout))
 
 
 def check_certificates(settings: ServerSettings, now: datetime | None = None) -> Check:

@@ -121,11 +121,11 @@ class Daemon:
                 self.settings, self._read_settings, self._manager, self._signs, self._settings_changed
             )
             self._updates = self._update_room()
+            self._transport = choose_transport(self.settings.server, self.settings.layout)
             self._inference = self._inference_service()
             self._health = HealthService(self._manager)
-            make_transport = choose_transport(self.settings.server)
-            self._public = make_transport(self._public_services(), self.settings.server)
-            self._admin = make_transport([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
+            self._public = self._transport.make(self._public_services(), self.settings.server)
+            self._admin = self._transport.make([self._admin_service().service], _SOCKET_SERVICE_LIMITS)
             if self._updates is not None:
                 await self._updates.before_loading()
             await self._listen()
@@ -160,6 +160,7 @@ class Daemon:
             self._manager,
             name=self.settings.server.name,
             version=__version__,
+            transport=self._transport.name,
             repository_control=self.settings.models.repository_control and not self._sealed,
         )
 
@@ -190,7 +191,7 @@ class Daemon:
         return AdminService(
             self._manager,
             version=__version__,
-            transport=self._public.name,
+            transport=self._transport.name,
             state=lambda: self._signs.state,
             listeners=lambda: self.listeners,
             settings=lambda: flat(self._reloading.settings),
@@ -212,7 +213,9 @@ class Daemon:
         except ApplianceError:
             await self._public.stop(0)
             raise
-        logger.info("listening on %s", ", ".join(self._listeners))
+        logger.info("listening on %s (transport: %s)", ", ".join(self._listeners), self._transport.name)
+        if self._transport.missed:
+            logger.info("over %s; %s", self._transport.name, self._transport.missed)
 
     async def _load_or_stop(self) -> None:
         """Load the models; a stop that comes before they have settled is not kept waiting."""

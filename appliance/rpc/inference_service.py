@@ -44,12 +44,16 @@ _NOT_BUILT = {
 class InferenceService:
     """The 20 methods of GRPCInferenceService."""
 
-    def __init__(self, manager: ModelManager, *, name: str, version: str, repository_control: bool) -> None:
+    def __init__(
+        self, manager: ModelManager, *, name: str, version: str, transport: str, repository_control: bool
+    ) -> None:
+        """transport: the name of the one that serves, for the metadata."""
         self._manager = manager
         self._table = manager.table
         self._path = InferPath(manager.table)
         self._name = name
         self._version = version
+        self._extensions = (*EXTENSIONS, f"transport({transport})")  # ours; clients look for those that they know
         self._repository = RepositoryMethods(manager, allowed=repository_control)
         self._draining = False
         self._readers: set[asyncio.Task[None]] = set()  # one for each open stream
@@ -105,7 +109,7 @@ class InferenceService:
 
     async def _server_metadata(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002
         parse(pb.ServerMetadataRequest, data)
-        response = pb.ServerMetadataResponse(name=self._name, version=self._version, extensions=EXTENSIONS)
+        response = pb.ServerMetadataResponse(name=self._name, version=self._version, extensions=self._extensions)
         return [response.SerializeToString()]
 
     async def _model_ready(self, data: RequestBytes, call: Call) -> Parts:  # noqa: ARG002

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import short_directory
 from tests.cli.terminal import ROOT, TIMEOUT_S, clean_environment
+from tests.rpc.native_tests import environment_without_extension
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,20 @@ def test_once_shows_one_right_answer_for_each_model_and_ends(tree: Path) -> None
     assert result.returncode == 0, result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["MODEL", "breast-cancer", "digits"]
     assert "stopped" in (tree / ".appliance" / "run.log").read_text()
+
+
+def test_it_says_in_one_line_that_the_native_transport_is_not_installed(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    python = environment_without_extension(tmp_path)
+    (tree / ".venv" / "bin" / "appliance").write_text(f'#!/bin/sh\nexec {python} -m appliance.cli.main "$@"\n')
+
+    result = run(tree, "--once", "--listen", "127.0.0.1:0")
+
+    assert result.returncode == 0, result.stderr
+    assert "over grpcio; the native transport is not installed: scripts/build-native" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_wrong_answer_fails(tree: Path) -> None:

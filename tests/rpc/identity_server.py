@@ -4,11 +4,13 @@ one with the grpcio of a test."""
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 from appliance.rpc.call import Service
 from appliance.rpc.transport import Endpoint
 from appliance.rpc.transport_choice import choose_transport
 from appliance.settings import ServerSettings
+from appliance.state_layout import StateLayout
 
 
 async def who(data, call):
@@ -18,7 +20,8 @@ async def who(data, call):
 
 
 async def serve(settings: ServerSettings) -> None:
-    transport = choose_transport(settings)([Service("test.Who", {"Ask": who}, {}, {})], settings)
+    chosen = choose_transport(settings, StateLayout(Path(".appliance")))
+    transport = chosen.make([Service("test.Who", {"Ask": who}, {}, {})], settings)
     (address,) = await transport.start([Endpoint("127.0.0.1:0")])
     sys.stdout.write(f"{address}\n")
     sys.stdout.flush()

@@ -2,6 +2,10 @@
 
 import importlib.util
 import os
+import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 
@@ -11,3 +15,13 @@ needs_extension = pytest.mark.skipif(
     reason="the native transport is not built: scripts/build-native",
 )
 TRANSPORTS = (pytest.param("native", marks=needs_extension), "grpcio")
+
+
+def environment_without_extension(directory: Path) -> Path:
+    """Make an environment that has all of this one's packages but the extension; return its interpreter."""
+    venv.create(directory, symlinks=True)
+    (site,) = directory.glob("lib/python*/site-packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith("appliance_native") and not (site / entry.name).exists():
+            (site / entry.name).symlink_to(entry)
+    return directory / "bin" / Path(sys.executable).name

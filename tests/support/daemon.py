@@ -36,6 +36,7 @@ class DaemonProcess:
         listen: str = ANY_PORT,
         settings: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        python: str | Path = sys.executable,
     ) -> None:
         # The path of a Unix socket has at most 107 bytes, pytest's own directories are longer.
         self._made = None if state else Path(tempfile.mkdtemp(prefix="a-"))
@@ -47,7 +48,7 @@ class DaemonProcess:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
         settings = {"SERVER_TRANSPORT": TRANSPORT} | dict(settings or {})
         self.popen = subprocess.Popen(
-            [sys.executable, *PROGRAM, *serve],
+            [python, *PROGRAM, *serve],
             cwd=ROOT,
             env=environment | {f"APPLIANCE_{name}": value for name, value in settings.items()},
             stdin=subprocess.DEVNULL,
