@@ -1,8 +1,8 @@
 """Which transport serves: the only place that knows all of them. Only the one chosen is imported.
 
 The native one serves where its extension is installed, unless the settings say otherwise. An extension that is
-installed and cannot be loaded is an error under `auto` too, which ends the start: a box that
-serves a third of the requests of the day before, and only its journal knows, would be a silent fallback.
+installed and cannot be loaded ends the start under `auto` too: a box that serves a third of the requests of the day
+before, and only its journal knows, would be a silent fallback.
 """
 
 from collections.abc import Callable, Sequence
