@@ -150,7 +150,7 @@ def load_settings(
     except ValidationError as error:
         raise InvalidInput(
             f"{file or 'settings'}: {_first_problem(error)}",
-            hint="all settings and their defaults: appliance serve --help, README section 'Settings'",
+            hint="all settings and their defaults: README, section 'Settings'",
         ) from error
 
 
