@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 
 from cryptography.x509 import Certificate
 
@@ -11,10 +10,10 @@ from appliance.cli.check import Check, Result
 from appliance.errors import InvalidInput
 from appliance.rpc.server_tls import certificates, read_tls
 from appliance.rpc.transport_choice import (
-    EXTENSION,
     NOT_INSTALLED,
     how_to_get_native,
     how_to_serve_again,
+    is_installed,
     takes_native,
 )
 from appliance.settings import ServerSettings
@@ -34,7 +33,7 @@ def check_transport(settings: ServerSettings, layout: StateLayout) -> Check:
         return Check("transport", Result.OK, "grpcio (server.transport = grpcio)")
     if not takes_native(settings):  # no fault: whoever built this software chose so, or does not know what he misses
         return Check("transport", Result.OK, f"grpcio; {NOT_INSTALLED}", how_to_get_native(layout))
-    if find_spec(EXTENSION) is None:
+    if not is_installed():
         return Check("transport", Result.ERROR, NOT_INSTALLED, how_to_serve_again(layout))
     command = [sys.executable, "-c", _ASK_VERSION]
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.errors import InvalidInput
 from appliance.rpc.server_tls import read_tls
+from appliance.rpc.transport_choice import NATIVE, NOT_INSTALLED, is_installed
 from appliance.settings import Settings
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
@@ -25,6 +26,8 @@ def settings_problem(read_settings: Callable[[], Settings], listening_now: Colle
     except InvalidInput:
         return ""
     problems = [_cannot_listen(address) for address in server.listen if address not in listening_now]
+    if server.transport == NATIVE and not is_installed():
+        problems.append(f"server.transport: {NOT_INSTALLED}")
     try:
         read_tls(server)
     except InvalidInput as error:

@@ -20,8 +20,8 @@ EXTENSION = "appliance_native"
 NATIVE, GRPCIO = "native", "grpcio"
 NOT_INSTALLED = "the native transport is not installed"
 
-_BUILD = "scripts/build-native --own-core (README, section 'The native transport')"
-_RELEASE = "install a software release that holds it (README, section 'The native transport')"
+_BUILD = "scripts/build-native --own-core (README: The native transport)"
+_RELEASE = "install a software release that holds it (README: The native transport)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,12 @@ def choose_transport(settings: ServerSettings, layout: StateLayout) -> ChosenTra
 
 def takes_native(settings: ServerSettings) -> bool:
     """Whether that would be the native one."""
-    return settings.transport == NATIVE or (settings.transport == "auto" and find_spec(EXTENSION) is not None)
+    return settings.transport == NATIVE or (settings.transport == "auto" and is_installed())
+
+
+def is_installed() -> bool:
+    """Whether the native one is: looked for, not loaded."""
+    return find_spec(EXTENSION) is not None
 
 
 def how_to_get_native(layout: StateLayout) -> str:

@@ -52,7 +52,10 @@ def test_what_a_request_said_does_not_stay_in_a_line_of_the_service(line: str) -
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("appliance.daemon.app: listening on 127.0.0.1:8001", "appliance.daemon.app: listening on 127.0.0.1:8001"),
+        (
+            "appliance.daemon.app: listening on 127.0.0.1:8001 (transport: native)",
+            "appliance.daemon.app: listening on 127.0.0.1:8001 (transport: native)",
+        ),
         (
             "appliance.x: input 'pixel_values' of 'digits' is missing",
             "appliance.x: input 'pixel_values' of 'digits' is missing",

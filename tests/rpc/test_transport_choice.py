@@ -96,7 +96,7 @@ def test_native_without_the_extension_is_an_error_with_its_remedy(one, without_e
     log = refused_start(one, "native", python=without_extension)
 
     assert "server.transport: the native transport is not installed" in log
-    assert "scripts/build-native --own-core (README, section 'The native transport'), or say: server." in log
+    assert "scripts/build-native --own-core (README: The native transport), or say: server." in log
 
 
 @pytest.mark.parametrize("transport", ["native", "auto"])
