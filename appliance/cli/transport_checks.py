@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography.x509 import Certificate
 
 from appliance.cli.check import Check, Result
-from appliance.errors import InvalidInput
+from appliance.errors import Failed, InvalidInput
 from appliance.rpc.server_tls import certificates, read_tls
 from appliance.rpc.transport_choice import (
     NOT_INSTALLED,
@@ -28,21 +28,33 @@ _ASK_VERSION = "import appliance_native; print(appliance_native.GRPC_CORE_VERSIO
 
 
 def check_transport(settings: ServerSettings, layout: StateLayout) -> Check:
-    """Look for what `server.transport` asks for. The extension is tried in another process: this one has grpcio."""
+    """Look for what `server.transport` asks for."""
     if settings.transport == "grpcio":
         return Check("transport", Result.OK, "grpcio (server.transport = grpcio)")
     if not takes_native(settings):  # no fault: whoever built this software chose so, or does not know what he misses
         return Check("transport", Result.OK, f"grpcio; {NOT_INSTALLED}", how_to_get_native(layout))
     if not is_installed():
         return Check("transport", Result.ERROR, NOT_INSTALLED, how_to_serve_again(layout))
+    try:
+        return _judge_core(native_core_version(), layout)
+    except Failed as error:
+        return Check("transport", Result.ERROR, error.message, how_to_serve_again(layout))
+
+
+def native_core_version() -> str:
+    """Return the version of gRPC's core under the native transport. Raises Failed if that cannot be loaded.
+
+    The extension is tried in another process: this one has grpcio.
+    """
     command = [sys.executable, "-c", _ASK_VERSION]
     try:
         tried = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return _cannot_be_loaded(str(error), layout)
+        raise Failed(f"the native transport cannot be loaded: {error}") from error
     if tried.returncode != 0:
-        return _cannot_be_loaded(tried.stderr.strip().rpartition("\n")[2] or f"status {tried.returncode}", layout)
-    return _judge_core(tried.stdout.strip(), layout)
+        reason = tried.stderr.strip().rpartition("\n")[2] or f"status {tried.returncode}"
+        raise Failed(f"the native transport cannot be loaded: {reason}")
+    return tried.stdout.strip()
 
 
 def _judge_core(version: str, layout: StateLayout) -> Check:
@@ -55,11 +67,6 @@ def _judge_core(version: str, layout: StateLayout) -> Check:
             f"{how_to_serve_again(layout)}, or let only trusted systems reach it",
         )
     return Check("transport", Result.OK, finding)
-
-
-def _cannot_be_loaded(reason: str, layout: StateLayout) -> Check:
-    finding = f"the native transport cannot be loaded: {reason}"
-    return Check("transport", Result.ERROR, finding, how_to_serve_again(layout))
 
 
 def check_certificates(settings: ServerSettings, now: datetime | None = None) -> Check:

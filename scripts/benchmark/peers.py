@@ -29,7 +29,7 @@ class InProcess:
     cpu_us_per_inference: float
 
 
-def daemon(models: Path, state: Path, transport: str = "auto", name: str = "daemon") -> ServerProcess:
+def daemon(models: Path, state: Path, transport: str, name: str = "daemon") -> ServerProcess:
     """Return the daemon as an operator starts it, serving `models`."""
     installed = Path(sys.executable).with_name("appliance")
     program = [str(installed)] if installed.exists() else [sys.executable, "-m", "appliance.cli.main"]

@@ -13,12 +13,13 @@ from statistics import median
 import psutil
 
 from benchmark.cases import MAX_BATCH_SIZE, Case
+from benchmark.extension import installed_extension
 from benchmark.goals import Goal
 from benchmark.in_process import INTRA_OP_THREADS
 from benchmark.installation import PERF_ANALYZER
 from benchmark.measure import CaseResult, Effort, Run
 from benchmark.peers import PACED_ECHO
-from benchmark.soak import MEGABYTE, SoakResult
+from benchmark.soak import CONCURRENCY, MEGABYTE, SoakResult
 
 LOAD, SOAK, THREADS = "load", "soak", "threads"
 PEERS = """\
@@ -46,9 +47,11 @@ class Machine:
     system: str
     load_average: float  # of the last minute, before the first measurement
     versions: dict[str, str]
+    native_core: str  # gRPC's core under the native transport: version and kind; '' if that is not built
 
     @classmethod
     def of_this_moment(cls) -> "Machine":
+        extension = installed_extension()
         names = ("grpcio", "protobuf", "numpy", "onnxruntime")
         return cls(
             date=dt.datetime.now(dt.UTC).date().isoformat(),
@@ -58,14 +61,16 @@ class Machine:
             system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
             load_average=os.getloadavg()[0],
             versions={"Python": platform.python_version()} | {name: metadata.version(name) for name in names},
+            native_core=extension.core if extension is not None else "",
         )
 
     def sentence(self) -> str:
         """Say it all in one paragraph."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        native = f"over gRPC core {self.native_core}" if self.native_core else "not built"
         return (
             f"Measured on {self.date}: {self.processor}, {self.cores} cores, {self.memory_gb:.0f} GB, {self.system}; "
-            f"{versions}; load average before the start {self.load_average:.1f}."
+            f"{versions}; native transport {native}; load average before the start {self.load_average:.1f}."
         )
 
 
@@ -98,8 +103,14 @@ def soak_section(machine: Machine, result: SoakResult, goals: Sequence[Goal]) ->
         starts = (
             f"Starts with the shipped models (process start to `ServerReady`, files in the page cache): {listed}."
         )
-    table = "\n".join(["| daemon | RSS |", "| --- | ---: |", *rows])
-    return "\n\n".join(["## Soak", machine.sentence(), "### Goals of the soak", goal_table(goals), table, starts])
+    method = (
+        f"The daemon on the {result.transport} transport: tiny requests at concurrency {CONCURRENCY}, then one model "
+        "unloaded and loaded again and again; warm-up is a tenth of both."
+    )
+    table = "\n".join([f"| daemon, {result.transport} | RSS |", "| --- | ---: |", *rows])
+    return "\n\n".join(
+        ["## Soak", machine.sentence(), method, "### Goals of the soak", goal_table(goals), table, starts]
+    )
 
 
 def goal_table(goals: Sequence[Goal]) -> str:

@@ -12,6 +12,7 @@ from tritonclient import grpc as tritonclient  # type: ignore[import-untyped]  #
 
 from benchmark import peers
 from benchmark.cases import CNN, IDENTITY_TINY, BenchModel, write_repository
+from benchmark.extension import installed_extension
 from benchmark.goals import Goal
 from benchmark.load_generator import LoadGenerator
 from benchmark.server_process import ServerProcess
@@ -43,6 +44,7 @@ QUICK = SoakEffort(requests=2_000, reloads=10, starts=2)
 class SoakResult:
     """What was read, in the order in which it was read."""
 
+    transport: str
     requests: int
     reloads: int
     rss_warm_bytes: int
@@ -60,11 +62,12 @@ class SoakResult:
 def soak(
     generator: LoadGenerator, shipped_models: Path, effort: SoakEffort, say: Callable[[str], None]
 ) -> SoakResult:
-    """Run requests, reloads and starts, one after the other."""
+    """Run requests, reloads and starts, one after the other, on the native transport where that is built."""
+    transport = "native" if installed_extension() is not None else "grpcio"
     with TemporaryDirectory(prefix="bench-") as folder:
         models = Path(folder) / "models"
         write_repository(models, (IDENTITY_TINY, CNN))
-        with peers.daemon(models, Path(folder) / "state") as daemon:
+        with peers.daemon(models, Path(folder) / "state", transport) as daemon:
             say("soak: warm-up")
             _requests(generator, daemon, effort.requests // 10)
             _reloads(daemon, CNN, effort.reloads // 10)
@@ -75,8 +78,8 @@ def soak(
             say(f"soak: {effort.reloads} unload/load cycles, from {after_requests / MEGABYTE:.1f} MB")
             _reloads(daemon, CNN, effort.reloads)
             after_reloads = _typical_rss(daemon)
-    idle, starts = _starts(shipped_models, effort.starts, say)
-    return SoakResult(effort.requests, effort.reloads, warm, after_requests, after_reloads, idle, starts)
+    idle, starts = _starts(shipped_models, transport, effort.starts, say)
+    return SoakResult(transport, effort.requests, effort.reloads, warm, after_requests, after_reloads, idle, starts)
 
 
 def _requests(generator: LoadGenerator, daemon: ServerProcess, count: int) -> None:
@@ -117,14 +120,14 @@ def _settled_rss(daemon: ServerProcess) -> int:
     return daemon.rss_bytes()
 
 
-def _starts(models: Path, count: int, say: Callable[[str], None]) -> tuple[list[int], list[float]]:
+def _starts(models: Path, transport: str, count: int, say: Callable[[str], None]) -> tuple[list[int], list[float]]:
     idle: list[int] = []
     starts: list[float] = []
     if not models.is_dir():
         say(f"soak: {models} is not there, so idle memory and cold start are not measured; run scripts/train-models")
         return idle, starts
     for _ in range(count):
-        with TemporaryDirectory(prefix="bench-") as folder, peers.daemon(models, Path(folder)) as daemon:
+        with TemporaryDirectory(prefix="bench-") as folder, peers.daemon(models, Path(folder), transport) as daemon:
             starts.append(daemon.ready_after_s)
             idle.append(_settled_rss(daemon))
         say(f"soak: start with {models.name}/: ready after {starts[-1]:.2f} s, {idle[-1] / MEGABYTE:.1f} MB idle")
