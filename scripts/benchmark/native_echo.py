@@ -11,8 +11,7 @@ from collections.abc import Callable
 import appliance_native as native
 
 from appliance.rpc.pb import grpc_service_pb2 as pb
-from benchmark.echo_server import LARGE_BLOCK_BYTES, MAX_MESSAGE_BYTES, EchoedModel, dims
-from benchmark.server_process import SERVICE
+from benchmark.echoed_model import LARGE_BLOCK_BYTES, MAX_MESSAGE_BYTES, SERVICE, EchoedModel, dims
 
 IO_THREADS = 1  # the daemon's on a machine with two cores
 
@@ -81,7 +80,7 @@ def main() -> None:
     parser.add_argument("--max-batch-size", type=int, required=True)
     arguments = parser.parse_args()
     model = EchoedModel(arguments.model, arguments.input_dims, arguments.output_dims, arguments.max_batch_size)
-    bytes(LARGE_BLOCK_BYTES)  # and gone again: see echo_server
+    bytes(LARGE_BLOCK_BYTES)  # and gone again
     asyncio.run(serve(model, arguments.port))
 
 

@@ -20,8 +20,8 @@ from google.protobuf.message import Message
 
 from appliance.errors import Failed
 from appliance.rpc.pb import grpc_service_pb2 as pb
+from benchmark.echoed_model import SERVICE
 
-SERVICE = "inference.GRPCInferenceService"
 POLL_S = 0.005
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0

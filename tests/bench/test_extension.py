@@ -1,5 +1,8 @@
 """What the native transport's extension stands on, as the report tells it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from benchmark.report import Machine
 
 from tests.rpc.native_tests import needs_extension
 
+ROOT = Path(__file__).resolve().parents[2]
 OWN = """\
 \tlinux-vdso.so.1 (0x00007ffd7c5f5000)
 \tlibm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x00007f0a0c000000)
@@ -49,3 +53,14 @@ def test_what_is_installed_is_found_without_loading_it_here():
     assert found.size_bytes == found.path.stat().st_size
     assert int(found.core_version.partition(".")[0]) >= 29
     assert any(name.startswith("libc.so") for name in found.libraries)
+
+
+@needs_extension
+def test_the_native_echo_has_no_other_grpc_in_its_process():
+    """Two cores of gRPC in one process are known to crash it (D51)."""
+    program = "import benchmark.native_echo, sys; sys.exit('grpc' in sys.modules)"
+
+    path = os.pathsep.join([str(ROOT), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")])
+    found = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path}, check=False)
+
+    assert found.returncode == 0
