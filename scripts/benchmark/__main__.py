@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from appliance.errors import ApplianceError
-from benchmark import goals, measure, peers, report, soak, threads
+from benchmark import extension_build, goals, handover, measure, peers, report, soak, threads
 from benchmark.cases import CASES, Case, write_repository
 from benchmark.document import update_document
+from benchmark.extension import required_extension
 from benchmark.installation import install
 from benchmark.load_generator import LoadGenerator
 from benchmark.server_process import ServerProcess
@@ -35,7 +36,8 @@ def parse_arguments() -> argparse.Namespace:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--soak", action="store_true", help="memory over many requests and reloads, and cold start")
     kind.add_argument("--threads", action="store_true", help="which threads of the daemon a request costs")
-    kind.add_argument("--all", action="store_true", help="the load cases, the threads, then the soak")
+    kind.add_argument("--native", action="store_true", help="the native transport's extension, and how it hands over")
+    kind.add_argument("--all", action="store_true", help="the load cases, the threads, the extension, then the soak")
     parser.add_argument("--quick", action="store_true", help="one round of short windows: a try-out, not a result")
     names = [case.name for case in CASES]
     only = "this case only (may be repeated)"
@@ -80,10 +82,14 @@ def chosen(arguments: argparse.Namespace) -> list[Case]:
     return [case for case in CASES if not arguments.only or case.name in arguments.only]
 
 
+def effort_of(arguments: argparse.Namespace) -> measure.Effort:
+    effort = measure.QUICK if arguments.quick else measure.FULL
+    return dataclasses.replace(effort, rounds=arguments.rounds or effort.rounds)
+
+
 def load_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
     cases = chosen(arguments)
-    effort = measure.QUICK if arguments.quick else measure.FULL
-    effort = dataclasses.replace(effort, rounds=arguments.rounds or effort.rounds)
+    effort = effort_of(arguments)
     machine = report.Machine.of_this_moment()
     results = run_load(generator, cases, effort)
     judged = goals.judge(results)
@@ -101,10 +107,21 @@ def soak_section(arguments: argparse.Namespace, generator: LoadGenerator, readin
 
 def threads_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
     machine = report.Machine.of_this_moment()
-    effort = measure.QUICK if arguments.quick else measure.FULL
+    effort = effort_of(arguments)
     results = threads.measure_threads(generator, chosen(arguments), effort, say)
     readings[report.THREADS] = {"machine": machine, "cases": results}
     return threads.threads_section(machine.sentence(), results)
+
+
+def native_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
+    machine, extension = report.Machine.of_this_moment(), required_extension()
+    effort = effort_of(arguments)
+    runs = handover.measure_handover(generator, effort, say)
+    build = extension_build.noted_build(extension)
+    if not build:
+        build = "not measured (--quick)" if arguments.quick else extension_build.timed_build()
+    readings[report.NATIVE] = {"machine": machine, "extension": extension, "build": build, "runs": runs}
+    return handover.native_section(machine.sentence(), extension, build, effort, runs)
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -112,10 +129,12 @@ def bench(arguments: argparse.Namespace) -> None:
     document = arguments.out or (None if arguments.quick or arguments.only else DOCUMENT)
     readings: dict[str, Any] = {}
     sections = {}
-    if not arguments.soak and not arguments.threads:
+    if not (arguments.soak or arguments.threads or arguments.native):
         sections[report.LOAD] = load_section(arguments, generator, readings)
     if arguments.threads or arguments.all:
         sections[report.THREADS] = threads_section(arguments, generator, readings)
+    if arguments.native or arguments.all:
+        sections[report.NATIVE] = native_section(arguments, generator, readings)
     if arguments.soak or arguments.all:
         sections[report.SOAK] = soak_section(arguments, generator, readings)
     for name, section in sections.items():
@@ -125,8 +144,12 @@ def bench(arguments: argparse.Namespace) -> None:
             update_document(document, name, section)
             say(f"wrote the {name} section of {document}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(readings, default=dataclasses.asdict, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(readings, default=plain, indent=2) + "\n")
         say(f"wrote {arguments.json}")
+
+
+def plain(reading: Any) -> Any:
+    return str(reading) if isinstance(reading, Path) else dataclasses.asdict(reading)
 
 
 def main() -> int:

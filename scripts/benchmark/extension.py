@@ -13,6 +13,7 @@ from appliance.errors import Failed, Unsupported
 from appliance.rpc.transport_choice import EXTENSION
 
 _CORE = "libgrpc.so"
+_SYMBOLS = b"\0.symtab\0"  # a section's name, which is there with the section only
 _NO_FILES = ("linux-vdso", "linux-gate")  # the kernel's
 
 
@@ -22,6 +23,7 @@ class Extension:
 
     path: Path
     size_bytes: int
+    has_symbols: bool
     core_version: str
     libraries: tuple[str, ...]  # all that the loader brings along, the C library included
 
@@ -42,7 +44,8 @@ def installed_extension() -> Extension | None:
     if found is None or found.origin is None:
         return None
     path = Path(found.origin)
-    return Extension(path, path.stat().st_size, native_core_version(), libraries_of(path))
+    content = path.read_bytes()
+    return Extension(path, len(content), _SYMBOLS in content, native_core_version(), libraries_of(path))
 
 
 def required_extension() -> Extension:

@@ -101,29 +101,10 @@ class Bench:
     def _round(self, case: Case, servers: list[ServerProcess], number: int, result: CaseResult) -> None:
         first = number % len(servers)  # nobody is always first, or always after the same neighbour
         for server in [*servers[first:], *servers[:first]]:
-            run = self._run(server, case)
+            run = run_once(self._generator, server, case, self._effort)
             result.servers[server.name].append(run)
-            self._say(f"{case.name}: round {number + 1}/{self._effort.rounds}, {server.name}: {_summary(run)}")
+            self._say(f"{case.name}: round {number + 1}/{self._effort.rounds}, {server.name}: {summary(run)}")
         self._run_in_process(case, result)
-
-    def _run(self, server: ServerProcess, case: Case) -> Run:
-        rss_before_bytes = server.rss_bytes()
-        before = server.counts(case.model.name)
-        cpu_s = server.cpu_s()
-        load = self._generator.run(server.address, case.model.name, case.concurrency, self._effort.window_s)
-        cpu_s = server.cpu_s() - cpu_s
-        after = server.counts(case.model.name)
-        requests, executions = after.requests - before.requests, after.executions - before.executions
-        if requests <= 0:
-            raise Failed(f"{server.name} counted no request for {case.model.name}", hint="look at ModelStatistics")
-        return Run(
-            load=load,
-            requests=requests,
-            cpu_us_per_request=cpu_s / requests * 1e6,
-            mean_batch=(after.inferences - before.inferences) / executions if executions else 0.0,
-            rss_before_bytes=rss_before_bytes,
-            rss_after_bytes=server.rss_bytes(),
-        )
 
     def _run_in_process(self, case: Case, result: CaseResult) -> None:
         model_file = case.model.file_in(self._models)
@@ -142,15 +123,37 @@ class Bench:
         with peers.paced_echo(case.model, formed, interval_s) as echo, ThreadPoolExecutor(1) as pool:
             self._warm_up(echo, case)
             computing = pool.submit(peers.in_process, model_file, formed, seconds, interval_s)
-            run = self._run(echo, case)
+            run = run_once(self._generator, echo, case, self._effort)
             result = Beside(computing.result(), run)
         self._say(
-            f"{case.name}: side by side: {result.in_process.cpu_us_per_inference:.0f} us in process, {_summary(run)}"
+            f"{case.name}: side by side: {result.in_process.cpu_us_per_inference:.0f} us in process, {summary(run)}"
         )
         return result
 
 
-def _summary(run: Run) -> str:
+def run_once(generator: LoadGenerator, server: ServerProcess, case: Case, effort: Effort) -> Run:
+    """Load one server for three windows. Raises Failed if it counted nothing."""
+    rss_before_bytes = server.rss_bytes()
+    before = server.counts(case.model.name)
+    cpu_s = server.cpu_s()
+    load = generator.run(server.address, case.model.name, case.concurrency, effort.window_s)
+    cpu_s = server.cpu_s() - cpu_s
+    after = server.counts(case.model.name)
+    requests, executions = after.requests - before.requests, after.executions - before.executions
+    if requests <= 0:
+        raise Failed(f"{server.name} counted no request for {case.model.name}", hint="look at ModelStatistics")
+    return Run(
+        load=load,
+        requests=requests,
+        cpu_us_per_request=cpu_s / requests * 1e6,
+        mean_batch=(after.inferences - before.inferences) / executions if executions else 0.0,
+        rss_before_bytes=rss_before_bytes,
+        rss_after_bytes=server.rss_bytes(),
+    )
+
+
+def summary(run: Run) -> str:
+    """Say the most important of it."""
     load = run.load
     return (
         f"{load.requests_per_s:.0f} req/s, p50 {load.p50_us:.0f} us, {run.cpu_us_per_request:.0f} us CPU per request"

@@ -1,12 +1,17 @@
 """The echo on the native transport's extension alone: what it costs before anything of the daemon is done.
 
 Answers ModelInfer with a constant of the right size and never looks at the request's bytes. Runs in its own process.
+
+Ways of handing over differ in who takes what has come, and who answers: see benchmark.handover.
 """
 
 import argparse
 import asyncio
+import select
 import signal
+import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import appliance_native as native
 
@@ -14,10 +19,13 @@ from appliance.rpc.pb import grpc_service_pb2 as pb
 from benchmark.echoed_model import LARGE_BLOCK_BYTES, MAX_MESSAGE_BYTES, SERVICE, EchoedModel, dims
 
 IO_THREADS = 1  # the daemon's on a machine with two cores
+POLL_MS = 200  # after which a worker that waits for the eventfd looks whether it shall end
+
+Bunch = list[tuple[int, native.Call]]
 
 
 class NativeEcho:
-    """Answers what perf_analyzer asks, on an event loop as the daemon has it."""
+    """Answers what perf_analyzer asks."""
 
     def __init__(self, model: EchoedModel, port: int) -> None:
         self._model = model
@@ -49,25 +57,71 @@ class NativeEcho:
         row.inference_stats.success.CopyFrom(success)
         return (pb.ModelStatisticsResponse(model_stats=[row]).SerializeToString(),)
 
-    def take(self) -> None:
-        """Answer all that has come."""
-        for number, call, _ in self.io.take():
-            if number >= 0:
-                self._requests += number == 0
-                call.reply(self._answers[number]())
+    def take(self) -> Bunch:
+        """Take all that has come."""
+        return [(number, call) for number, call, _ in self.io.take() if number >= 0]
+
+    def answer(self, bunch: Bunch) -> None:
+        """Answer it. One thread does that, so it can count without a lock."""
+        for number, call in bunch:
+            self._requests += number == 0
+            call.reply(self._answers[number]())
 
 
-async def serve(model: EchoedModel, port: int) -> None:
+class Handover:
+    """One way from the I/O threads to the answer; lives on the event loop, with a thread where the way has one."""
+
+    def __init__(self, echo: NativeEcho, way: str) -> None:
+        self._echo = echo
+        self._loop = asyncio.get_running_loop()
+        self._bunches: SimpleQueue[Bunch | None] = SimpleQueue()
+        self._ended = False
+        if way == "thread":
+            self._thread = threading.Thread(target=self._take_and_answer)
+        else:
+            self._loop.add_reader(echo.io.fileno(), self._answer_at_once if way == "loop" else self._hand_over)
+            self._thread = threading.Thread(target=self._work, args=(way == "back",))
+        self._thread.start()
+
+    def end(self) -> None:
+        """Have the thread end, after the last event."""
+        self._ended = True
+        self._bunches.put(None)
+        self._thread.join()
+
+    def _answer_at_once(self) -> None:
+        self._echo.answer(self._echo.take())
+
+    def _hand_over(self) -> None:
+        self._bunches.put(self._echo.take())
+
+    def _work(self, back: bool) -> None:  # noqa: FBT001  (whether the loop shall answer)
+        while (bunch := self._bunches.get()) is not None:
+            if back:
+                self._loop.call_soon_threadsafe(self._echo.answer, bunch)
+            else:
+                self._echo.answer(bunch)
+
+    def _take_and_answer(self) -> None:
+        poll = select.poll()
+        poll.register(self._echo.io.fileno(), select.POLLIN)
+        while not self._ended:
+            if poll.poll(POLL_MS):
+                self._answer_at_once()
+
+
+async def serve(model: EchoedModel, port: int, way: str) -> None:
     echo = NativeEcho(model, port)
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(echo.io.fileno(), echo.take)
+    stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    handover = Handover(echo, way)
     echo.server.start()
     await stopped.wait()
     echo.server.stop()
     echo.server.cancel_calls()
     await asyncio.sleep(0.1)  # until its last event has been taken
+    handover.end()
     await asyncio.to_thread(echo.io.close)
 
 
@@ -78,10 +132,11 @@ def main() -> None:
     parser.add_argument("--input-dims", type=dims, required=True)
     parser.add_argument("--output-dims", type=dims, required=True)
     parser.add_argument("--max-batch-size", type=int, required=True)
+    parser.add_argument("--way", choices=("loop", "thread", "worker", "back"), default="loop", help="of handing over")
     arguments = parser.parse_args()
     model = EchoedModel(arguments.model, arguments.input_dims, arguments.output_dims, arguments.max_batch_size)
     bytes(LARGE_BLOCK_BYTES)  # and gone again
-    asyncio.run(serve(model, arguments.port))
+    asyncio.run(serve(model, arguments.port, arguments.way))
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ def echo(model: BenchModel) -> ServerProcess:
     return _echo(ECHO, "raw", model)
 
 
-def native_echo(model: BenchModel) -> ServerProcess:
+def native_echo(model: BenchModel, way: str = "loop", name: str = NATIVE_ECHO) -> ServerProcess:
     """Return a server that answers with constant bytes over the native transport's extension."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmark.native_echo", "--port", str(port), *_about(model)]
-    return ServerProcess(NATIVE_ECHO, command, port)
+    command = [sys.executable, "-m", "benchmark.native_echo", "--port", str(port), "--way", way, *_about(model)]
+    return ServerProcess(name, command, port)
 
 
 def paced_echo(model: BenchModel, group: int, interval_s: float) -> ServerProcess:

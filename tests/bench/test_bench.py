@@ -67,6 +67,22 @@ def test_the_threads_of_the_daemon_are_measured_and_reported(tmp_path):
     assert f"| {MANY} | " in report.read_text()
 
 
+@needs_extension
+def test_the_extension_and_every_way_of_handing_over_are_reported(tmp_path):
+    readings, report = tmp_path / "readings.json", tmp_path / "report.md"
+
+    command = [ROOT / "scripts" / "bench", "--quick", "--native", "--json", readings, "--out", report]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    assert result.returncode == 0, result.stderr
+    native, text = json.loads(readings.read_text())["native"], report.read_text()
+    assert set(native["runs"]) == {"loop", "thread", "worker", "back"}
+    for runs in native["runs"].values():
+        assert all(run["requests"] > 0 for (run,) in runs.values())
+    assert f"| gRPC core | {native['extension']['core_version']} of " in text
+    assert "| shared libraries, by ldd | " in text
+
+
 def test_an_unknown_case_is_a_usage_error_that_names_the_cases():
     result = subprocess.run(
         [ROOT / "scripts" / "bench", "--only", "nonsense"], capture_output=True, text=True, check=False

@@ -23,7 +23,7 @@ STATIC = "\tstatically linked\n"
 
 
 def extension(said: str) -> Extension:
-    return Extension(Path("appliance_native.so"), 1, "29.0.0", read_ldd(said))
+    return Extension(Path("appliance_native.so"), 1, False, "29.0.0", read_ldd(said))
 
 
 def test_libraries_are_told_by_name_without_the_kernels():
