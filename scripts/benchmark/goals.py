@@ -24,6 +24,7 @@ class Goal:
     target: str
     found: str
     met: bool
+    by_round: tuple[float, ...] = ()  # what `found` is the median of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Rule:
     def judge(self, result: CaseResult) -> Goal:
         values = self.values(result)
         middle = median(values)
-        return Goal(result.case, self.text, self.target, f"{middle:.2f} ({_range(values)})", self.holds(middle))
+        found, met = f"{middle:.2f} ({_range(values)})", self.holds(middle)
+        return Goal(result.case, self.text, self.target, found, met, tuple(values))
 
 
 def _range(values: Sequence[float]) -> str:

@@ -27,7 +27,8 @@ PEERS = """\
   for the models of all cases
 * **tritonserver**: Triton's C++ server with its Python backend, as nvidia-pytriton ships it (no other build of it is
   at the public index), computing with the same ONNX Runtime
-* **native echo**: the native transport's extension with an event loop that answers every request with constant bytes
+* **native echo**: the native transport's extension with an event loop in Python that answers every request with
+  constant bytes. There is no echo in C++ alone: it would be a lower floor, and to be measured by it stricter
 * **echo**: a bare grpc.aio server that answers every request with constant bytes of the right size
 * **protobuf echo**: a grpc.aio server that takes the tensors through protobuf messages
 * **in process**: the same model by ONNX Runtime without a server, at the batch size that formed in the daemon.
@@ -84,7 +85,7 @@ def load_section(
         f"3 x {effort.window_s:g} s, daemon and peers in turn; medians, in goals with the range over the rounds. "
         f"Models: maximal batch {MAX_BATCH_SIZE}, no queue delay, one instance, intra-op threads {INTRA_OP_THREADS}."
     )
-    parts = ["## Load", machine.sentence(), method, PEERS, "### Goals", goal_table(goals)]
+    parts = ["## Load", machine.sentence(), method, PEERS, "### Goals", goal_table(goals), *unmet_list(goals)]
     parts += [_case_part(case, measured[case.name]) for case in cases if case.name in measured]
     return "\n\n".join(parts)
 
@@ -120,6 +121,17 @@ def goal_table(goals: Sequence[Goal]) -> str:
         for goal in goals
     ]
     return "\n".join(["| case | value | target | found | |", "| --- | --- | --- | --- | --- |", *rows])
+
+
+def unmet_list(goals: Sequence[Goal]) -> list[str]:
+    """Render what was found in each round where a goal is not met; nothing if all are."""
+    rows = [
+        f"* {goal.subject}, {goal.text} ({goal.target}): {', '.join(f'{value:.2f}' for value in goal.by_round)}"
+        for goal in goals
+        if not goal.met
+    ]
+    met = len(goals) - len(rows)
+    return [f"Met: {met} of {len(goals)}. Not met, with the values of the rounds:", "\n".join(rows)] if rows else []
 
 
 def _case_part(case: Case, result: CaseResult) -> str:
