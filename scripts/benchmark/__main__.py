@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from appliance.errors import ApplianceError
-from benchmark import extension_build, goals, handover, measure, peers, report, soak, threads
+from benchmark import extension_build, goals, handover, long_soak, measure, peers, report, soak, threads
 from benchmark.cases import CASES, Case, write_repository
 from benchmark.document import update_document
 from benchmark.extension import required_extension
@@ -38,6 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     kind.add_argument("--threads", action="store_true", help="which threads of the daemon a request costs")
     kind.add_argument("--native", action="store_true", help="the native transport's extension, and how it hands over")
     kind.add_argument("--all", action="store_true", help="the load cases, the threads, the extension, then the soak")
+    long = "with --soak: instead of it a long one of the native transport, of so many requests, and the sanitizers"
+    parser.add_argument("--requests", type=int, metavar="N", help=long)
     parser.add_argument("--quick", action="store_true", help="one round of short windows: a try-out, not a result")
     names = [case.name for case in CASES]
     only = "this case only (may be repeated)"
@@ -48,6 +50,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds: expected 1 or more")
+    if arguments.requests is not None and not (arguments.soak and arguments.requests >= long_soak.FEWEST_REQUESTS):
+        parser.error(f"--requests: goes with --soak, expected {long_soak.FEWEST_REQUESTS} or more")
     return arguments
 
 
@@ -105,6 +109,16 @@ def soak_section(arguments: argparse.Namespace, generator: LoadGenerator, readin
     return report.soak_section(machine, result, judged)
 
 
+def long_soak_section(arguments: argparse.Namespace, readings: dict[str, Any]) -> str:
+    required_extension()
+    machine = report.Machine.of_this_moment()
+    result = long_soak.long_soak(arguments.requests, say)
+    sanitizers = "not run (--quick)" if arguments.quick else long_soak.run_sanitizers(say)
+    judged = long_soak.judge(result)
+    readings[report.LONG_SOAK] = {"machine": machine, "result": result, "sanitizers": sanitizers, "goals": judged}
+    return long_soak.long_soak_section(machine, result, judged, sanitizers)
+
+
 def threads_section(arguments: argparse.Namespace, generator: LoadGenerator, readings: dict[str, Any]) -> str:
     machine = report.Machine.of_this_moment()
     effort = effort_of(arguments)
@@ -124,10 +138,10 @@ def native_section(arguments: argparse.Namespace, generator: LoadGenerator, read
     return handover.native_section(machine.sentence(), extension, build, effort, runs)
 
 
-def bench(arguments: argparse.Namespace) -> None:
+def measured_sections(arguments: argparse.Namespace, readings: dict[str, Any]) -> dict[str, str]:
+    if arguments.requests is not None:
+        return {report.LONG_SOAK: long_soak_section(arguments, readings)}
     generator = LoadGenerator(install(TOOLS, say))
-    document = arguments.out or (None if arguments.quick or arguments.only else DOCUMENT)
-    readings: dict[str, Any] = {}
     sections = {}
     if not (arguments.soak or arguments.threads or arguments.native):
         sections[report.LOAD] = load_section(arguments, generator, readings)
@@ -137,6 +151,13 @@ def bench(arguments: argparse.Namespace) -> None:
         sections[report.NATIVE] = native_section(arguments, generator, readings)
     if arguments.soak or arguments.all:
         sections[report.SOAK] = soak_section(arguments, generator, readings)
+    return sections
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    document = arguments.out or (None if arguments.quick or arguments.only else DOCUMENT)
+    readings: dict[str, Any] = {}
+    sections = measured_sections(arguments, readings)
     for name, section in sections.items():
         if document is None:
             print(section)

@@ -21,7 +21,7 @@ from benchmark.measure import CaseResult, Effort, Run
 from benchmark.peers import PACED_ECHO
 from benchmark.soak import CONCURRENCY, MEGABYTE, SoakResult
 
-LOAD, SOAK, THREADS, NATIVE = "load", "soak", "threads", "native"
+LOAD, SOAK, LONG_SOAK, THREADS, NATIVE = "load", "soak", "long soak", "threads", "native"
 PEERS = """\
 * **daemon, native** and **daemon, grpcio**: the model served by `appliance serve` over either transport, one process
   for the models of all cases
