@@ -39,6 +39,8 @@ class ServerSettings(_Table):
     listen: tuple[str, ...] = ("127.0.0.1:8001",)
     transport: Literal["grpcio", "native", "auto"] = "auto"  # auto: native where its extension is installed
     io_threads: Annotated[int, Field(ge=0, le=64)] = 0  # of the native transport; 0: by the number of processors
+    # What requests may hold while they come and wait, on the native transport; 0: half of the machine's memory.
+    request_memory_bytes: Annotated[int, Field(ge=0)] = 0
     tls_certificate: Path | None = None  # PEM, with what leads to its authority; of all TCP listeners
     tls_key: Path | None = None  # PEM
     tls_client_authorities: Path | None = None  # PEM; clients must then show a certificate of one of these

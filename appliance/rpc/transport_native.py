@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import appliance_native as native
+import psutil
 
 from appliance.rpc.call import ImmediateMethod, RequestBytes, ServerStreamMethod, Service, StreamMethod, UnaryMethod
 from appliance.rpc.channel_arguments import channel_arguments
@@ -31,7 +32,10 @@ class NativeTransport:
     def __init__(self, io: NativeIo, services: Sequence[Service], settings: ServerSettings) -> None:
         self._io = io
         self._server = native.Server(
-            io.threads, channel_arguments(settings), max_calls=settings.max_concurrent_requests
+            io.threads,
+            channel_arguments(settings),
+            max_calls=settings.max_concurrent_requests,
+            memory_bytes=settings.request_memory_bytes or psutil.virtual_memory().total // 2,
         )
         tls = read_tls(settings)
         self._tls = (tls.certificate_chain, tls.key, tls.client_authorities) if tls is not None else ()

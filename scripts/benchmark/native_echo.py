@@ -19,6 +19,7 @@ from appliance.rpc.pb import grpc_service_pb2 as pb
 from benchmark.echoed_model import LARGE_BLOCK_BYTES, MAX_MESSAGE_BYTES, SERVICE, EchoedModel, dims
 
 IO_THREADS = 1  # the daemon's on a machine with two cores
+LARGEST_MEMORY_BYTES = 8 << 30
 POLL_MS = 200  # after which a worker that waits for the eventfd looks whether it shall end
 
 Bunch = list[tuple[int, native.Call]]
@@ -42,7 +43,8 @@ class NativeEcho:
         self._answers: list[Callable[[], tuple[bytes]]] = list(answers.values())
         limits = ("grpc.max_receive_message_length", "grpc.max_send_message_length")
         self.io = native.Io(threads=IO_THREADS)
-        self.server = native.Server(self.io, [(limit, MAX_MESSAGE_BYTES) for limit in limits], max_calls=4096)
+        arguments = [(limit, MAX_MESSAGE_BYTES) for limit in limits]
+        self.server = native.Server(self.io, arguments, max_calls=4096, memory_bytes=LARGEST_MEMORY_BYTES)
         for number, name in enumerate(answers):
             self.server.add_method(f"/{SERVICE}/{name}", number, reads_itself=False)
         self.server.bind(f"127.0.0.1:{port}")
@@ -58,7 +60,7 @@ class NativeEcho:
         return (pb.ModelStatisticsResponse(model_stats=[row]).SerializeToString(),)
 
     def take(self) -> Bunch:
-        """Take all that has come."""
+        """Take all that has come; empty if it is nothing."""
         return [(number, call) for number, call, _ in self.io.take() if number >= 0]
 
     def answer(self, bunch: Bunch) -> None:
@@ -90,10 +92,12 @@ class Handover:
         self._thread.join()
 
     def _answer_at_once(self) -> None:
-        self._echo.answer(self._echo.take())
+        while bunch := self._echo.take():
+            self._echo.answer(bunch)
 
     def _hand_over(self) -> None:
-        self._bunches.put(self._echo.take())
+        while bunch := self._echo.take():
+            self._bunches.put(bunch)
 
     def _work(self, back: bool) -> None:  # noqa: FBT001  (whether the loop shall answer)
         while (bunch := self._bunches.get()) is not None:

@@ -104,7 +104,11 @@ class HostilePeer:
         self._windows: dict[int, int] = {}
         self._initial = FIRST_WINDOW
         if preface:  # without a table the server's headers are literal, too
-            self.send(PREFACE + settings([(HEADER_TABLE_SIZE, 0), *said]))
+            try:
+                self.send(PREFACE + settings([(HEADER_TABLE_SIZE, 0), *said]))
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Self:
         return self

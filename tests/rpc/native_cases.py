@@ -19,13 +19,14 @@ from appliance.settings import ServerSettings
 from tests.rpc.hostile_peer import HostilePeer, message
 
 METHOD = "/hostile/Answer"
+MEMORY_BYTES = 1 << 30
 
 
 @contextmanager
 def served() -> Iterator[tuple[native.Io, native.Server, str]]:
     """One method on a port."""
     io = native.Io(threads=1)
-    server = native.Server(io, [], max_calls=10)
+    server = native.Server(io, [], max_calls=10, memory_bytes=MEMORY_BYTES)
     server.add_method(METHOD, 0, reads_itself=False)
     port = server.bind("127.0.0.1:0")
     server.start()
@@ -113,7 +114,7 @@ def failures() -> None:
     async def take() -> None:
         io = NativeIo(ServerSettings())
         number = io.number(lambda call, data: taken.put_nowait(1 // len(bytes(data))))
-        server = native.Server(io.threads, [], max_calls=10)
+        server = native.Server(io.threads, [], max_calls=10, memory_bytes=MEMORY_BYTES)
         server.add_method(METHOD, number, reads_itself=False)
         address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
         io.begin(server)

@@ -18,7 +18,7 @@ ALLOWED = frozenset(
         *(
             f"server.{name}"
             for name in (
-                *("name", "listen", "transport", "io_threads", "reflection"),
+                *("name", "listen", "transport", "io_threads", "request_memory_bytes", "reflection"),
                 *("tls_certificate", "tls_key", "tls_client_authorities"),  # paths
                 *("max_message_bytes", "max_concurrent_requests", "drain_timeout_s"),
                 *("keepalive_time_s", "keepalive_timeout_s", "min_ping_interval_s", "permit_keepalive_without_calls"),

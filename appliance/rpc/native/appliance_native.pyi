@@ -67,8 +67,12 @@ class Io:
 
 @final
 class Server:
-    def __init__(self, io: Io, arguments: list[tuple[str, int]], *, max_calls: int) -> None:
-        """arguments: gRPC's channel arguments. max_calls: calls beyond that are refused."""
+    def __init__(self, io: Io, arguments: list[tuple[str, int]], *, max_calls: int, memory_bytes: int) -> None:
+        """arguments: gRPC's channel arguments. max_calls: calls beyond that are refused.
+
+        memory_bytes: what connections may hold together, requests that wait included. When it is used up, gRPC ends
+        some of their calls and takes no new connection.
+        """
 
     def add_method(self, path: str, number: int, *, reads_itself: bool) -> None:
         """Serve a method; an event with `number` tells of each call, with the request unless it `reads_itself`."""

@@ -138,10 +138,10 @@ NB_MODULE(appliance_native, m) {
       .def("close", &end_threads);
 
   nb::class_<Server>(m, "Server")
-      .def(nb::new_([](std::shared_ptr<Io> io, const Arguments& arguments, int max_calls) {
-             return std::make_shared<Server>(std::move(io), arguments, max_calls);
+      .def(nb::new_([](std::shared_ptr<Io> io, const Arguments& arguments, int max_calls, size_t memory_bytes) {
+             return std::make_shared<Server>(std::move(io), arguments, max_calls, memory_bytes);
            }),
-           nb::arg("io"), nb::arg("arguments"), nb::kw_only(), nb::arg("max_calls"))
+           nb::arg("io"), nb::arg("arguments"), nb::kw_only(), nb::arg("max_calls"), nb::arg("memory_bytes"))
       .def("add_method", &Server::add_method, nb::arg("path"), nb::arg("number"), nb::kw_only(),
            nb::arg("reads_itself"))
       .def("bind",

@@ -14,9 +14,9 @@ namespace {
 // Per method and completion queue: calls that can come at once before one of them is looked at.
 constexpr int kWaitingCalls = 8;
 
-grpc_server* create(const std::vector<std::pair<std::string, int>>& arguments) {
+grpc_server* create(const std::vector<std::pair<std::string, int>>& arguments, size_t memory_bytes) {
   std::vector<grpc_arg> all;
-  all.reserve(arguments.size());
+  all.reserve(arguments.size() + 1);
   for (const auto& [name, value] : arguments) {
     grpc_arg argument;
     argument.type = GRPC_ARG_INTEGER;
@@ -24,8 +24,18 @@ grpc_server* create(const std::vector<std::pair<std::string, int>>& arguments) {
     argument.value.integer = value;
     all.push_back(argument);
   }
+  grpc_resource_quota* quota = grpc_resource_quota_create("appliance");
+  grpc_resource_quota_resize(quota, memory_bytes);
+  grpc_arg limit;
+  limit.type = GRPC_ARG_POINTER;
+  limit.key = const_cast<char*>(GRPC_ARG_RESOURCE_QUOTA);
+  limit.value.pointer.p = quota;
+  limit.value.pointer.vtable = grpc_resource_quota_arg_vtable();
+  all.push_back(limit);
   const grpc_channel_args list{all.size(), all.data()};
-  return grpc_server_create(&list, nullptr);
+  grpc_server* server = grpc_server_create(&list, nullptr);
+  grpc_resource_quota_unref(quota);
+  return server;
 }
 
 grpc_server_credentials* credentials_of(const Tls& tls) {
@@ -39,8 +49,9 @@ grpc_server_credentials* credentials_of(const Tls& tls) {
 
 }  // namespace
 
-Server::Server(std::shared_ptr<Io> io, const std::vector<std::pair<std::string, int>>& arguments, int max_calls)
-    : io_(std::move(io)), max_calls_(max_calls), server_(create(arguments)) {
+Server::Server(std::shared_ptr<Io> io, const std::vector<std::pair<std::string, int>>& arguments, int max_calls,
+               size_t memory_bytes)
+    : io_(std::move(io)), max_calls_(max_calls), server_(create(arguments, memory_bytes)) {
   for (grpc_completion_queue* queue : io_->queues()) {
     grpc_server_register_completion_queue(server_, queue, nullptr);
   }

@@ -28,8 +28,10 @@ struct Method {
 
 class Server : public std::enable_shared_from_this<Server> {
  public:
-  // arguments: gRPC's channel arguments. max_calls: calls beyond that are refused.
-  Server(std::shared_ptr<Io> io, const std::vector<std::pair<std::string, int>>& arguments, int max_calls);
+  // arguments: gRPC's channel arguments. max_calls: calls beyond that are refused. memory_bytes: what its connections
+  // may hold together; gRPC then ends some of their calls.
+  Server(std::shared_ptr<Io> io, const std::vector<std::pair<std::string, int>>& arguments, int max_calls,
+         size_t memory_bytes);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();
