@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rpc.native_tests import HAS_EXTENSION
 from tests.system.booted_system import BootedSystem, NotPossibleHere, machine
 from tests.system.installed import add_models, install, wait_ready
 
@@ -32,14 +33,32 @@ def why_no_machine(tmp_path_factory: pytest.TempPathFactory) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def software_tree(built: Path) -> Path:
+def with_native(built: Path) -> list[str | Path]:
+    """What scripts/build-software is told, to bring the native transport along where it can be built.
+
+    Over the system's gRPC, which a machine of namespaces has: a core of its own takes a quarter of an hour to build.
+    """
+    if not HAS_EXTENSION and not os.environ.get("APPLIANCE_REQUIRE_NATIVE_TESTS"):
+        return []
+    wheels = built / "native"
+    with turn(built):
+        if not wheels.exists():
+            source = ROOT / "appliance" / "rpc" / "native"
+            pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={built / 'partial'}"]
+            subprocess.run([*pip, source], check=True, capture_output=True)
+            (built / "partial").rename(wheels)
+    (wheel,) = wheels.glob("appliance_native-*.whl")
+    return ["--native", wheel, "--allow-system-libraries"]
+
+
+@pytest.fixture(scope="session")
+def software_tree(built: Path, with_native: list[str | Path]) -> Path:
     """This checkout as a software tree. Not to be written to."""
     out = built / "tree"
+    command = [sys.executable, ROOT / "scripts" / "build-software", out, *with_native]
     with turn(built):
         if not out.exists():
-            subprocess.run(
-                [sys.executable, ROOT / "scripts" / "build-software", out], check=True, capture_output=True
-            )
+            subprocess.run(command, check=True, capture_output=True)
     return out
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.slots.tree import DESCRIPTION, read_software, write_file_list
+from tests.rpc.native_tests import needs_extension
 from tests.system.booted_system import BootedSystem
 from tests.system.installed import ROOT, UNIT, add_models, infers, wait_ready
 from tests.system.owner import slots
@@ -68,6 +69,17 @@ def test_a_damaged_copy_is_refused_before_anything_is_written(system, carried, b
     assert "is damaged" in said
     assert "next: copy it again" in said
     assert set(system.run(FILES).splitlines()) == bare
+
+
+@needs_extension
+@pytest.mark.usefixtures("bare")
+def test_it_serves_over_the_native_transport_that_was_brought_along(system, carried):
+    """As the unit confines it: no memory that is written and executed, few system calls."""
+    system.run(f"sh {carried}/install.sh")
+    wait_ready(system)
+
+    assert "(transport: native)" in system.run("journalctl -u appliance.service --no-pager -o cat")
+    assert ", native, process " in system.run("appliance status")
 
 
 @pytest.mark.usefixtures("bare")
