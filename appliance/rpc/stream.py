@@ -1,24 +1,27 @@
 """ModelStreamInfer: many requests on one call, answered in the order of the requests.
 
-Requests are queued as they arrive, so those of one stream can share a batch; at most WINDOW are unanswered, then the
-stream is read no further. An error is an answer like any other and does not end the stream, unless the client asked
-for that with the header `triton_grpc_error: true`.
+Requests are queued as they arrive, so those of one stream can share a batch; while its window is full, the stream is
+read no further. An error is an answer like any other and does not end the stream, unless the client asked for that
+with the header `triton_grpc_error: true`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc.call import Call, Parts, RequestBytes, joined
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferResponse, ModelStreamInferResponse
 from appliance.rpc.raw_message import open_envelope
+from appliance.rpc.stream_window import StreamWindow
 
-WINDOW = 256  # unanswered requests of one stream
 FINAL = "triton_final_response"
 ERROR_HEADER = "triton_grpc_error"
 
 Infer = Callable[[RequestBytes, Call], Awaitable[Parts]]
-_Answers = asyncio.Queue["asyncio.Task[Parts] | None"]
+_Begin = Callable[[RequestBytes, int], Coroutine[Any, Any, bytes]]
+_Answers = asyncio.Queue["asyncio.Task[bytes] | None"]  # no longer than the window is large
 
 
 async def answer_in_order(
@@ -30,13 +33,17 @@ async def answer_in_order(
     everything that was read is answered.
     """
     errors_end_the_stream = str(call.metadata.get(ERROR_HEADER, "")).lower() == "true"
-    answers: _Answers = asyncio.Queue(WINDOW)
-    reader = asyncio.create_task(_read(requests, call, infer, answers, errors_end_the_stream=errors_end_the_stream))
+    answers: _Answers = asyncio.Queue()
+    window = StreamWindow()
+    begin = partial(_answer, call=call, infer=infer, window=window, errors_end_the_stream=errors_end_the_stream)
+    reader = asyncio.create_task(_read(requests, begin, answers, window))
     readers.add(reader)
     reader.add_done_callback(readers.discard)
     try:
         while (answer := await answers.get()) is not None:
-            yield await answer
+            response = await answer
+            yield [response]
+            window.give_answer(len(response))
         await asyncio.wait([reader])
         if reader.cancelled():
             raise Busy("GRPC server is shutting down and has stopped accepting new requests.")
@@ -50,21 +57,26 @@ async def answer_in_order(
 
 
 async def _read(
-    requests: AsyncIterator[RequestBytes], call: Call, infer: Infer, answers: _Answers, *, errors_end_the_stream: bool
+    requests: AsyncIterator[RequestBytes], begin: _Begin, answers: _Answers, window: StreamWindow
 ) -> None:
     try:
         async for data in requests:
-            answer = asyncio.create_task(_answer(data, call, infer, errors_end_the_stream=errors_end_the_stream))
-            try:
-                await answers.put(answer)
-            except asyncio.CancelledError:  # the window is full: this one is in nobody's hands but ours
-                answer.cancel()
-                raise
+            answers.put_nowait(asyncio.create_task(begin(data, window.take_request(len(data)))))
+            await window.wait_for_room()
     finally:
-        await answers.put(None)
+        answers.put_nowait(None)
 
 
-async def _answer(data: RequestBytes, call: Call, infer: Infer, *, errors_end_the_stream: bool) -> Parts:
+async def _answer(
+    data: RequestBytes,
+    counted_bytes: int,
+    *,
+    call: Call,
+    infer: Infer,
+    window: StreamWindow,
+    errors_end_the_stream: bool,
+) -> bytes:
+    """Answer one request; it counts for so many bytes of the window until then."""
     try:
         inner = ModelInferResponse.FromString(joined(await infer(data, call)))
         response = ModelStreamInferResponse(infer_response=inner)
@@ -73,7 +85,9 @@ async def _answer(data: RequestBytes, call: Call, infer: Infer, *, errors_end_th
             raise
         response = ModelStreamInferResponse(error_message=str(error), infer_response=_named_like(data))
     response.infer_response.parameters[FINAL].bool_param = True
-    return [response.SerializeToString()]
+    answer = response.SerializeToString()
+    window.put_answer(len(answer), counted_bytes)
+    return answer
 
 
 def _named_like(data: RequestBytes) -> ModelInferResponse:

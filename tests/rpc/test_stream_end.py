@@ -3,7 +3,8 @@
 import asyncio
 from types import SimpleNamespace
 
-from appliance.rpc.stream import WINDOW, answer_in_order
+from appliance.rpc.stream import answer_in_order
+from appliance.rpc.stream_window import LARGEST_COUNT
 
 CALL = SimpleNamespace(peer="", deadline_s=None, metadata={})
 
@@ -20,13 +21,13 @@ def test_a_stream_that_is_closed_cancels_every_request_that_it_has_read():
             raise
 
     async def requests():
-        for number in range(10 * WINDOW):
+        for number in range(10 * LARGEST_COUNT):
             yield str(number).encode()
 
     async def scenario():
         async with asyncio.timeout(10):
             consumer = asyncio.create_task(anext(answer_in_order(requests(), CALL, infer, set())))
-            while len(started) <= WINDOW:  # noqa: ASYNC110  (what is waited for has no event of its own)
+            while len(started) < LARGEST_COUNT:  # noqa: ASYNC110  (what is waited for has no event of its own)
                 await asyncio.sleep(0)
             for _ in range(10):  # the reader goes no further
                 await asyncio.sleep(0)
@@ -37,5 +38,5 @@ def test_a_stream_that_is_closed_cancels_every_request_that_it_has_read():
 
     asyncio.run(scenario())
 
-    assert len(started) <= WINDOW + 2
+    assert len(started) == LARGEST_COUNT
     assert cancelled == started
