@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 
@@ -12,13 +13,14 @@ from tests.support.daemon import ROOT
 
 ROUNDS = 10
 CLIENTS = 2
-SETTLED = 2  # rounds after which the allocator has what it needs
+SETTLED = 4  # rounds after which the allocator has what it needs
+NOISE_BYTES = 8 * 1024 * 1024  # of resident memory; measured: 1 to 4 MB of drift
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.exhaustive)])
 def test_what_a_daemon_holds_does_not_grow_with_the_number_of_requests(attacked, count):
-    """After the first rounds 64 MiB: 80 bytes lost for each of the million would be seen."""
+    """The last rounds are compared with the first: 170 bytes lost for each request would be seen, of a million 17."""
     start, rss_bytes, files = Footprint(attacked), [], []
     command = [sys.executable, "-m", "tests.rpc.varied_load", attacked.address, str(count // ROUNDS // CLIENTS)]
     with undisturbed(attacked, 2 * GROWTH_BYTES):
@@ -31,7 +33,7 @@ def test_what_a_daemon_holds_does_not_grow_with_the_number_of_requests(attacked,
     assert answered(attacked) >= count - count // 1000  # the rest was cancelled, some too late
     found = [f"{size / 1e6:.1f}" for size in (start.rss_bytes, *rss_bytes)]
     print(f"{count}: RSS in MB {found}, files {start.files} {files}")  # noqa: T201
-    assert max(rss_bytes[SETTLED:]) - rss_bytes[SETTLED - 1] < GROWTH_BYTES
+    assert median(rss_bytes[-3:]) - max(rss_bytes[:SETTLED]) < NOISE_BYTES
     assert max(files) <= start.files + 16
 
 
