@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import grpc
@@ -32,6 +33,8 @@ from tests.support.daemon import DaemonProcess
 ELEMENTS = 150_000  # of FP32: 600 KB
 ANSWER_BYTES = ELEMENTS * 4
 GROWTH_BYTES = 64 * 1024 * 1024
+NOISE_BYTES = 8 * 1024 * 1024  # of resident memory, from round to round; measured: 1 to 4 MB
+SETTLED = 4  # rounds after which the allocator has what it needs
 THREADS = 16
 FIRST_MENDED_CORE = 34  # of gRPC 1.57
 FILES = 8
@@ -135,6 +138,11 @@ class Footprint:
         wait_until(lambda: self.files_now <= self.files + FILES, "files")
         wait_until(lambda: self._process.num_threads() <= self.threads + THREADS, "threads")
         wait_until(lambda: self.grown_bytes < bound_bytes, "memory", timeout_s=10)
+
+
+def lost_bytes(rss_bytes: Sequence[int]) -> int:
+    """What the last rounds hold more than the first ones. rss_bytes: after each of ten rounds that are all alike."""
+    return int(median(rss_bytes[-3:])) - max(rss_bytes[:SETTLED])
 
 
 def warm_up(daemon: DaemonProcess) -> None:

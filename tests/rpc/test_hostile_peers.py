@@ -20,15 +20,8 @@ from tests.support.daemon import DaemonProcess
 
 MIB = 1024 * 1024
 HUNDREDS = 300
-RESETS = 50_000
-ROUNDS = 3
-CALL_BYTES = 16 * 1024  # what gRPC keeps of a call without data until its end has gone through
 FLOOD = 100_000
 HEADER_CPU_S = 4  # of the daemon, its other client among it
-
-
-# More calls than are taken at once; grpcio cancels calls of other clients, too.
-WHILE_FLOODED = {"native": ["RESOURCE_EXHAUSTED"], "grpcio": ["RESOURCE_EXHAUSTED", "CANCELLED"]}
 SILENCE = "grpcio does not answer a call that has half-closed without a message"
 LARGE_MESSAGES_ARE_KEPT = "gRPC 1.51 keeps a message until it has all of it, and compares its size then"
 LONG_HEADERS_ARE_KEPT = "gRPC 1.51 keeps a header until it has all of it (CVE-2023-33953)"
@@ -240,36 +233,6 @@ def test_header_tables_that_change_their_size_all_the_time(attacked):
             stream, _ = peer.open_block()
             peer.send(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, block) + h2.reset(stream))
         wait_until(lambda: still_works(peer), "the connection is not served")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("data", [b"", h2.message(small_request())], ids=["headers", "data"])
-def test_fifty_thousand_calls_that_are_taken_back_at_once(attacked, data, transport):
-    """A server that has had enough may close the connection; the next one goes on.
-
-    At worst all of a round are held at once; a round more must not need more, as it would if anything were kept.
-    """
-    with undisturbed(attacked, RESETS * CALL_BYTES, tolerated=WHILE_FLOODED[transport]) as before:
-        for _ in range(ROUNDS):
-            take_back(attacked, data)
-            before.wait_until_idle()
-
-
-def take_back(daemon, data):
-    left = RESETS
-    while left:
-        with HostilePeer(daemon.address) as peer:
-            try:
-                while left:
-                    peer.send(b"".join(taken_back(peer, data) for _ in range(100)))
-                    left -= 100
-            except ConnectionError:
-                left -= min(left, 100)
-
-
-def taken_back(peer, data):
-    stream, opening = peer.open_block()
-    return opening + (h2.frame(h2.DATA, 0, stream, data) if data else b"") + h2.reset(stream)
 
 
 @pytest.mark.slow

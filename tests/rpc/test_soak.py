@@ -2,19 +2,16 @@
 
 import subprocess
 import sys
-from statistics import median
 
 import pytest
 
 from appliance.rpc.pb import grpc_service_pb2 as pb
-from tests.rpc.hostility import GROWTH_BYTES, Footprint, undisturbed
+from tests.rpc.hostility import GROWTH_BYTES, NOISE_BYTES, Footprint, lost_bytes, undisturbed
 from tests.rpc.wire import call
 from tests.support.daemon import ROOT
 
 ROUNDS = 10
 CLIENTS = 2
-SETTLED = 4  # rounds after which the allocator has what it needs
-NOISE_BYTES = 8 * 1024 * 1024  # of resident memory; measured: 1 to 4 MB of drift
 
 
 @pytest.mark.slow
@@ -33,7 +30,7 @@ def test_what_a_daemon_holds_does_not_grow_with_the_number_of_requests(attacked,
     assert answered(attacked) >= count - count // 1000  # the rest was cancelled, some too late
     found = [f"{size / 1e6:.1f}" for size in (start.rss_bytes, *rss_bytes)]
     print(f"{count}: RSS in MB {found}, files {start.files} {files}")  # noqa: T201
-    assert median(rss_bytes[-3:]) - max(rss_bytes[:SETTLED]) < NOISE_BYTES
+    assert lost_bytes(rss_bytes) < NOISE_BYTES
     assert max(files) <= start.files + 16
 
 
