@@ -20,12 +20,12 @@ ABANDONED = 100
 
 
 def missing():
-    """What the extension cannot be built without."""
-    tools = [tool for tool in ("g++", "cmake", "pkg-config") if shutil.which(tool) is None]
+    """What the extension cannot be built without; CMake comes with pip."""
+    tools = [tool for tool in ("g++", "nm", "pkg-config") if shutil.which(tool) is None]
     if tools:
         return f"needs {', '.join(tools)}"
     found = subprocess.run(["pkg-config", "--exists", "grpc"], check=False).returncode == 0
-    return "" if found else "needs the headers of gRPC: libgrpc++-dev"
+    return "" if found else "needs the headers of gRPC: libgrpc-dev"
 
 
 def runtime(name):
@@ -47,7 +47,15 @@ def sanitized(tmp_path_factory):
     subprocess.run([*pip, "wheel", native, "--no-deps", "-w", folder, *settings], check=True)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    (module,) = (folder / "site").glob("appliance_native*.so")
+    assert instruments(module) == {"__asan_", "__ubsan_"}
     return folder / "site"
+
+
+def instruments(module):
+    """By which sanitizers a module was instrumented: the functions of theirs that it calls."""
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", module], capture_output=True, text=True, check=True)
+    return {name for name in ("__asan_", "__ubsan_") if name in symbols.stdout}
 
 
 @pytest.mark.slow
