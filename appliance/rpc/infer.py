@@ -56,7 +56,8 @@ class InferPath:
             if leave is not None:
                 leave()
             raise
-        finally:  # an error knows this frame, which would know the error: the request would wait for the collector
+        finally:
+            # An error knows this frame, and they know the error: request and connection would wait for the collector.
             del answer, leave
 
     def begin(self, data: RequestBytes, call: Call, answer: Answer) -> Leave | None:

@@ -1,10 +1,16 @@
-"""What becomes of the requests of a stream that ends before they are answered; no daemon, no network."""
+"""What becomes of requests that are not answered, because they fail or their stream ends; no daemon, no network."""
 
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 from types import SimpleNamespace
 
+from appliance.errors import InvalidInput
+from appliance.rpc.infer import InferPath
 from appliance.rpc.stream import answer_in_order
 from appliance.rpc.stream_window import LARGEST_COUNT
+from appliance.serving.model_table import ModelTable
 
 CALL = SimpleNamespace(peer="", deadline_s=None, metadata={})
 
@@ -40,3 +46,25 @@ def test_a_stream_that_is_closed_cancels_every_request_that_it_has_read():
 
     assert len(started) == LARGEST_COUNT
     assert cancelled == started
+
+
+def test_a_call_that_fails_is_let_go_of_without_the_garbage_collector():
+    """Its request and, on the native transport, its connection would stay as long."""
+
+    async def fail(call):
+        with suppress(InvalidInput):
+            await InferPath(ModelTable()).answer(b"\xff\xff", call)
+
+    class AnyCall:
+        deadline_s = None
+
+    call = AnyCall()
+    left = weakref.ref(call)
+    gc.disable()
+    try:
+        asyncio.run(fail(call))
+        del call
+
+        assert left() is None
+    finally:
+        gc.enable()
