@@ -138,11 +138,11 @@ class HostilePeer:
         while view or self._owed:
             if not view:  # never in the middle of a frame
                 view, self._owed = memoryview(bytes(self._owed)), bytearray()
-            readable, writable, _ = select.select([self.socket], [self.socket], [], TIMEOUT_S)
-            assert readable or writable, "the server has stopped reading"
-            if readable:
+            ready = self._ready(select.POLLIN | select.POLLOUT, TIMEOUT_S)
+            assert ready, "the server has stopped reading"
+            if ready & ~select.POLLOUT:
                 self._take()
-            if writable:
+            if ready & select.POLLOUT:
                 view = view[self._write(view) :]
 
     def send_message(
@@ -171,7 +171,7 @@ class HostilePeer:
 
     def pump(self, timeout_s: float = TIMEOUT_S) -> bool:
         """Read what there is; False if nothing came. Raises ConnectionError when the server has closed."""
-        if not select.select([self.socket], [], [], timeout_s)[0]:
+        if not self._ready(select.POLLIN, timeout_s):
             return False
         self._take()
         self.send(b"")
@@ -200,6 +200,13 @@ class HostilePeer:
         except ConnectionError:
             return True
         return False
+
+    def _ready(self, events: int, timeout_s: float) -> int:
+        """For which of these the socket is ready; more if it is broken."""
+        poll = select.poll()  # select() knows no files beyond 1,024
+        poll.register(self.socket, events)
+        found = poll.poll(max(0.0, timeout_s) * 1000)
+        return found[0][1] if found else 0
 
     def _write(self, view: memoryview) -> int:
         try:

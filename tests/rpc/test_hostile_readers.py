@@ -34,7 +34,6 @@ from tests.support.daemon import ROOT, DaemonProcess
 LISTENS_NO_MORE = "gRPC 1.51 stops to listen when it cannot accept for want of files (CVE-2023-4785)"
 CALLS = 100
 TIMES = 20
-CONNECTIONS = 5_000
 KILLED = 200
 AT_ONCE = 8
 CANCELLED = 5_000
@@ -201,29 +200,6 @@ def test_connections_that_stop_before_they_begin(attacked, sent):
             connection.sendall(sent)
         for connection in sockets:
             connection.close()
-
-
-@pytest.mark.slow
-def test_five_thousand_idle_connections(attacked):
-    """As many as the limit of files allows, if that is less. Closed all at once."""
-    files = psutil.Process(attacked.popen.pid).rlimit(psutil.RLIMIT_NOFILE)
-    ours = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)
-    limit = min(files[1], ours[1])
-    psutil.Process(attacked.popen.pid).rlimit(psutil.RLIMIT_NOFILE, (limit, files[1]))
-    psutil.Process().rlimit(psutil.RLIMIT_NOFILE, (limit, ours[1]))
-    count = min(CONNECTIONS, limit - 500)
-    host, port = attacked.address.split(":")
-    try:
-        for bound in (count * 64 * 1024, GROWTH_BYTES):
-            with undisturbed(attacked, bound) as before:
-                sockets = [socket.create_connection((host, int(port))) for _ in range(count)]
-                for connection in sockets[::2]:
-                    connection.sendall(h2.PREFACE + h2.settings())
-                wait_until(lambda: before.files_now >= before.files + count, "not all are accepted")
-                for connection in sockets:
-                    connection.close()
-    finally:
-        psutil.Process().rlimit(psutil.RLIMIT_NOFILE, ours)
 
 
 @pytest.mark.slow
