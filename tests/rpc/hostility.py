@@ -1,8 +1,9 @@
 """What every hostile case begins and ends with: a well-behaved client beside it, and a look at what the daemon holds.
 
-Bounds. A case moves far more than GROWTH_BYTES, so whatever it left behind would be seen; what remains below it is
-memory that the allocator keeps for the next time: gRPC allocates on each of its threads, and each thread has an
-arena of its own. The first case of a daemon has more of that than those after it; `warm_up` takes it away.
+Bounds. GROWTH_BYTES is what the allocator may keep for the next time: gRPC allocates on each of its threads, and each
+thread has an arena of its own. It shows what a case leaves behind only where that moves more, in bytes sent or held;
+smaller losses show where many like rounds are compared (`lost_bytes`). The first case of a daemon has more of it than
+those after it; `warm_up` takes it away.
 Threads may grow by THREADS, files by FILES: gRPC starts more threads when many things happen at once, ends them when
 it likes, and keeps the event descriptors by which it wakes them.
 """
@@ -166,7 +167,7 @@ def our_complaints(daemon: DaemonProcess) -> list[str]:
 def undisturbed(
     daemon: DaemonProcess, bound_bytes: int = GROWTH_BYTES, *, tolerated: Sequence[str] = ()
 ) -> Iterator[Footprint]:
-    """Whatever happens inside costs the daemon nothing lasting, and its other clients nothing at all.
+    """What happens inside leaves no files, threads or memory beyond the bounds, and its other clients notice nothing.
 
     tolerated: codes that the other clients may be given while it happens, and a while after.
     """

@@ -1,8 +1,5 @@
 """Peers that break the rules of HTTP/2 and gRPC, or that use them against the server, on every transport."""
 
-import time
-
-import psutil
 import pytest
 
 from tests.rpc import hostile_peer as h2
@@ -14,17 +11,14 @@ from tests.rpc.hostility import (
     small_request,
     still_works,
     undisturbed,
-    wait_until,
 )
 from tests.support.daemon import DaemonProcess
 
 MIB = 1024 * 1024
 HUNDREDS = 300
 FLOOD = 100_000
-HEADER_CPU_S = 4  # of the daemon, its other client among it
 SILENCE = "grpcio does not answer a call that has half-closed without a message"
 LARGE_MESSAGES_ARE_KEPT = "gRPC 1.51 keeps a message until it has all of it, and compares its size then"
-LONG_HEADERS_ARE_KEPT = "gRPC 1.51 keeps a header until it has all of it (CVE-2023-33953)"
 
 
 def flooding(peer, chunks):
@@ -119,82 +113,6 @@ def test_what_is_no_message_ends_its_call_and_nothing_else(attacked, body, reque
         assert still_works(peer)
 
 
-def continuations(count, size):
-    """Headers without an end."""
-    block = h2.header_block(h2.call_fields(h2.INFER))
-    yield h2.frame(h2.HEADERS, 0, 1, block)
-    for number in range(count):
-        yield h2.frame(h2.CONTINUATION, 0, 1, h2.header_block([(b"x-%d" % number, b"a" * size)]))
-
-
-@pytest.mark.parametrize(("count", "size"), [(20_000, 10), (20_000, 0), (2_000, 16_000)])
-def test_headers_without_an_end(attacked, count, size):
-    with undisturbed(attacked) as before, HostilePeer(attacked.address) as peer:
-        flooding(peer, continuations(count, size))
-
-        assert before.grown_bytes < GROWTH_BYTES
-
-
-@pytest.mark.slow
-def test_one_header_without_an_end_costs_no_more_than_its_bytes(attacked, request, transport):
-    """Ten MiB, once all are taken: a server that keeps them looks at all it has whenever more comes, GBs in all."""
-    if old_core(transport):
-        request.node.add_marker(
-            pytest.mark.xfail(reason=LONG_HEADERS_ARE_KEPT, strict=False)
-        )  # where reads end counts
-    endless = b"\0\3x-y\x7f\x81\xff\xff\x3f"  # of 134 MB
-    process = psutil.Process(attacked.popen.pid)
-    before_s = process.cpu_times().user
-    block = h2.header_block(h2.call_fields(h2.INFER)) + endless
-    parts = [h2.frame(h2.CONTINUATION, 0, 1, b"a" * h2.LARGEST_FRAME)] * 640
-    with undisturbed(attacked):
-        for _ in range(4):
-            with HostilePeer(attacked.address) as peer:
-                flooding(
-                    peer, (part for part in [h2.frame(h2.HEADERS, 0, 1, block), *parts] if not time.sleep(0.002))
-                )
-
-    assert process.cpu_times().user - before_s < HEADER_CPU_S
-
-
-@pytest.mark.parametrize(
-    "extra",
-    [
-        [(b"x-%d" % number, b"a") for number in range(10_000)],
-        [(b"x-large", b"a" * MIB)],
-        [(b"x-%d-bin" % number, b"!not base64!") for number in range(20)],
-    ],
-    ids=["ten thousand", "one of a MiB", "no base64"],
-)
-@pytest.mark.parametrize("path", [h2.INFER, h2.STREAM_INFER])
-def test_headers_that_nobody_wants(attacked, extra, path):
-    """A call is refused or its connection ends, whichever the transport likes; others notice nothing."""
-    block = h2.header_block(h2.call_fields(path, extra))
-    parts = [block[at : at + h2.LARGEST_FRAME] for at in range(0, len(block), h2.LARGEST_FRAME)]
-    kinds = [h2.HEADERS] + [h2.CONTINUATION] * (len(parts) - 1)
-    flags = [0] * (len(parts) - 1) + [h2.END_HEADERS]
-    frames = [h2.frame(*what, 1, part) for *what, part in zip(kinds, flags, parts, strict=True)]
-    for _ in range(10):
-        with undisturbed(attacked), HostilePeer(attacked.address) as peer:
-            if flooding(peer, [*frames, h2.frame(h2.DATA, h2.END_STREAM, 1, h2.message(small_request()))]):
-                try:
-                    peer.outcome(1)
-                except ConnectionError:
-                    assert peer.ended
-
-
-@pytest.mark.parametrize("name", [b"x-\xff\xfe", b"", b"UPPER", b"with space", b"x-\0", b":unknown"])
-@pytest.mark.parametrize("path", [h2.INFER, h2.STREAM_INFER])
-def test_names_of_headers_that_are_none(attacked, name, path):
-    with undisturbed(attacked), HostilePeer(attacked.address) as peer:
-        try:
-            stream = peer.open(path, [(name, b"value\xff")])
-            peer.send_message(stream, small_request())
-            assert peer.outcome(stream) is not None
-        except ConnectionError:
-            assert peer.ended
-
-
 @pytest.mark.parametrize("timeout", [b"1n", b"0n", b"99999999H", b"-1S", b"1", b"", b"9" * 100 + b"S", b"1m"])
 def test_deadlines_that_are_past_far_or_none(attacked, timeout):
     with undisturbed(attacked), HostilePeer(attacked.address) as peer:
@@ -203,36 +121,6 @@ def test_deadlines_that_are_past_far_or_none(attacked, timeout):
             peer.send_message(stream, small_request())
             peer.outcome(stream)
         assert still_works(peer)
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        *(b"\x80", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"\xbf", b"\x00\x7f\xff\xff\xff\xff\xff\xff"),
-        *(b"\x00\x83\xff\xff\xff\x81\xff", b"\x3f\xff\xff\xff\xff\xff\xff", b"\x00\x05ab", b"\x3f\xe1\xff\x03"),
-    ],
-)
-def test_headers_that_cannot_be_decoded(attacked, block):
-    with undisturbed(attacked):
-        for _ in range(20):
-            with HostilePeer(attacked.address) as peer:
-                peer.send(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, block))
-                flooding(peer, [h2.frame(h2.PING, 0, 0, b"12345678")])
-                peer.ended_within(0.05)
-
-
-def test_header_tables_that_change_their_size_all_the_time(attacked):
-    """Large, empty, filled, and again; each within what the server allows."""
-    with undisturbed(attacked), HostilePeer(attacked.address) as peer:
-        grow, shrink = b"\x3f\xe1\x1f", b"\x20"  # to 4096, to 0
-        for number in range(3_000):
-            filled = b"".join(
-                b"\x40" + h2.header_block([(b"x-%d-%d" % (number, i), b"v" * 30)])[1:] for i in range(30)
-            )
-            block = shrink + grow + h2.header_block(h2.call_fields(h2.INFER)) + filled
-            stream, _ = peer.open_block()
-            peer.send(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, block) + h2.reset(stream))
-        wait_until(lambda: still_works(peer), "the connection is not served")
 
 
 @pytest.mark.slow
