@@ -145,6 +145,13 @@ class HostilePeer:
             if ready & select.POLLOUT:
                 view = view[self._write(view) :]
 
+    def send_deaf(self, data: bytes, patience_s: float = 1.0) -> int:
+        """Send bytes and read nothing; return how many the server took before it stopped. Raises ConnectionError."""
+        view = memoryview(data)
+        while view and self._ready(select.POLLOUT, patience_s):
+            view = view[self._write(view) :]
+        return len(data) - len(view)
+
     def send_message(
         self,
         stream: int,

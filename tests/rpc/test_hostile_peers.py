@@ -16,19 +16,8 @@ from tests.support.daemon import DaemonProcess
 
 MIB = 1024 * 1024
 HUNDREDS = 300
-FLOOD = 100_000
 SILENCE = "grpcio does not answer a call that has half-closed without a message"
 LARGE_MESSAGES_ARE_KEPT = "gRPC 1.51 keeps a message until it has all of it, and compares its size then"
-
-
-def flooding(peer, chunks):
-    """Send all of them, or until the server has had enough and closes; whether it took everything."""
-    try:
-        for chunk in chunks:
-            peer.send(chunk)
-    except ConnectionError:
-        return False
-    return True
 
 
 def declared(peer, size):
@@ -121,25 +110,3 @@ def test_deadlines_that_are_past_far_or_none(attacked, timeout):
             peer.send_message(stream, small_request())
             peer.outcome(stream)
         assert still_works(peer)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "frame",
-    [
-        h2.frame(h2.PING, 0, 0, b"12345678"),
-        h2.settings([(h2.INITIAL_WINDOW_SIZE, 70_000)]),
-        h2.settings(),
-        h2.window_update(0, 1),
-        h2.frame(h2.DATA, 0, 1, b""),
-        h2.reset(1),
-        h2.frame(99, 0, 0, b"unknown"),
-    ],
-    ids=["ping", "settings", "empty settings", "window", "empty data", "reset", "unknown"],
-)
-def test_floods_of_frames_that_cost_the_sender_nothing(attacked, frame):
-    with undisturbed(attacked) as before, HostilePeer(attacked.address) as peer:
-        peer.open()
-        flooding(peer, [frame * 1000] * (FLOOD // 1000))
-
-        assert before.grown_bytes < GROWTH_BYTES
