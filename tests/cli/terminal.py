@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.daemon import TRANSPORT_SETTING
+
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 PROGRAM = (sys.executable, "-m", "appliance.cli.main")
@@ -105,4 +107,4 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(foreign) and not name.upper().endswith("_PROXY")
     }
-    return kept | {"COLUMNS": str(WIDTH)}
+    return kept | TRANSPORT_SETTING | {"COLUMNS": str(WIDTH)}

@@ -10,6 +10,7 @@ import pytest
 from tests.egress.packet import Event, Kind
 from tests.egress.sinkhole_namespace import ROOT
 from tests.egress.strace_log import read_trace
+from tests.support.daemon import TRANSPORT_SETTING
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 MODELS = ROOT / "models"
@@ -43,7 +44,10 @@ def whole_life(state: Path, *options: str | Path) -> list[str | Path]:
 
 def test_the_whole_life_sends_nothing_writes_nothing_elsewhere_and_leaves_nothing_running(sinkhole, state, scratch):
     outcome = sinkhole(
-        whole_life(state), writable=[state, scratch], environment={"TMPDIR": str(scratch)}, timeout_s=240
+        whole_life(state),
+        writable=[state, scratch],
+        environment=TRANSPORT_SETTING | {"TMPDIR": str(scratch)},
+        timeout_s=240,
     )
 
     assert outcome.returncode == 0, outcome.output
@@ -57,7 +61,10 @@ def test_keys_bundles_and_updates_send_nothing_and_write_nothing_elsewhere(sinkh
     with tempfile.TemporaryDirectory(prefix="a-") as short:  # for sockets
         program = [sys.executable, "-m", "tests.egress.signed_life", short]
         outcome = sinkhole(
-            program, writable=[Path(short), scratch], environment={"TMPDIR": str(scratch)}, timeout_s=400
+            program,
+            writable=[Path(short), scratch],
+            environment=TRANSPORT_SETTING | {"TMPDIR": str(scratch)},
+            timeout_s=400,
         )
 
     assert outcome.returncode == 0, outcome.output
@@ -76,7 +83,7 @@ def test_the_daemon_starts_no_program_connects_to_loopback_only_and_opens_for_wr
     outcome = sinkhole(
         whole_life(state, "--trace", log, "--inferences", "20", "--idle-s", "0"),
         writable=[state, scratch],
-        environment={"TMPDIR": str(scratch)},
+        environment=TRANSPORT_SETTING | {"TMPDIR": str(scratch)},
         timeout_s=240,
     )
 

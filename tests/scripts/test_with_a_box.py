@@ -15,6 +15,7 @@ import pytest
 from appliance.bundle.ticket import Devices
 from appliance.publish.cutting import CutRequest
 from tests.scripts.terminal import SCRIPTS, Session, at_terminal, without_terminal
+from tests.support.daemon import TRANSPORT_SETTING
 from tests.updates.boxes import KEEPS, ONE, TWO, Publisher, SealedBox, write_model
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,7 @@ def box(publisher: Publisher, tmp_path: Path) -> Iterator[SealedBox]:
 def environment(box: SealedBox) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
     return kept | {
+        **TRANSPORT_SETTING,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "APPLIANCE_STATE_DIRECTORY": str(box.layout.root),
         "APPLIANCE_RUNTIME_DIRECTORY": str(box.runtime),

@@ -20,6 +20,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.01
 TRANSPORT = os.environ.get("TRANSPORT_UNDER_TEST", "auto")  # of daemons that are not told otherwise
+TRANSPORT_SETTING = {"APPLIANCE_SERVER_TRANSPORT": TRANSPORT}  # the same for programs that tests start otherwise
 PROGRAM = ["-m", "appliance.cli.main"]
 ANY_PORT = "127.0.0.1:0"
 _COMPLAINTS = re.compile(r"a method failed|execution failed|Traceback|never retrieved|was destroyed|Warning:")

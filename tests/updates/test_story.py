@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.daemon import TRANSPORT_SETTING
+
 ROOT = Path(__file__).parents[2]
 # An ordinary user without any right, and a network namespace in which not even the loopback is up.
 ALONE = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--net", "--"]
@@ -28,7 +30,8 @@ def test_from_the_ceremony_to_the_receipt(directory: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], check=False).returncode:
         pytest.skip("namespaces are not permitted here")
     line = [*ALONE, sys.executable, "-m", "tests.updates.story", str(directory)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("APPLIANCE_")}
+    environment = kept | TRANSPORT_SETTING
 
     told = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False)
     log = directory / "serve.log"
