@@ -6,7 +6,7 @@ from pathlib import Path
 PREFACE = """\
 # Benchmarks
 
-Written by `scripts/bench --all`; do not edit. Every peer ran in the same run on the same machine as the daemon:
+Written by scripts; do not edit. Of load, every peer ran in the same run on the same machine as the daemon:
 compare columns, not this page with another machine's. On a machine with few cores the load generator takes its part
 of the CPU, so requests per second are what server and clients reach together; CPU per request is the server's alone.
 """
