@@ -18,7 +18,7 @@ from appliance.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 _MOST_THREADS = 4
-_BUNCHES = 16  # taken before the rest of the loop has its turn
+_BUNCHES = 4  # taken before the rest of the loop has its turn
 
 Begin = Callable[[native.Call, RequestBytes], None]
 
