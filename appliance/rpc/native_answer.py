@@ -10,7 +10,7 @@ from appliance.rpc.outcome import outcome
 class NativeAnswer:
     """Answers a call, once."""
 
-    __slots__ = ("_call", "_io", "given")
+    __slots__ = ("_call", "_io", "given", "watched")
 
     any_thread = True
 
@@ -18,6 +18,7 @@ class NativeAnswer:
         self._call = call
         self._io = io
         self.given = False
+        self.watched = False  # whether the call is, or is about to be, known to NativeIo
 
     def reply(self, parts: Parts) -> None:
         """See Answer."""
@@ -31,4 +32,5 @@ class NativeAnswer:
 
     def _give(self) -> None:
         self.given = True
-        self._io.forget(self._call)
+        if self.watched:
+            self._io.forget(self._call)

@@ -112,8 +112,9 @@ class NativeTransport:
             answer.fail(error)
             return
         if leave is not None:
+            answer.watched = True
             self._io.watch(call, leave)
-            if answer.given:  # meanwhile, by another thread, which says so before it has the call forgotten
+            if answer.given:  # meanwhile, by another thread, which says so before it looks at `watched`
                 self._io.forget(call)
 
     def _begin_server_stream(self, method: ServerStreamMethod, call: native.Call, request: RequestBytes) -> None:
