@@ -83,7 +83,13 @@ class HostilePeer:
     """One connection. What the server says is noted by number of the stream."""
 
     def __init__(
-        self, address: str, *, said: Iterable[tuple[int, int]] = (), grants: bool = True, preface: bool = True
+        self,
+        address: str,
+        *,
+        said: Iterable[tuple[int, int]] = (),
+        grants: bool = True,
+        preface: bool = True,
+        answers_pings: bool = True,
     ) -> None:
         """said: settings of its own. grants: whether it lets the server send on after what it has received."""
         host, port = address.rsplit(":", 1)
@@ -97,6 +103,7 @@ class HostilePeer:
         self.received: Counter[int] = Counter()
         self.frames: Counter[int] = Counter()
         self._grants = grants
+        self._answers_pings = answers_pings
         self._next_stream = 1
         self._buffer = bytearray()
         self._owed = bytearray()  # answers of its own, sent between two frames
@@ -247,7 +254,7 @@ class HostilePeer:
                 self._windows[stream] = self._windows.get(stream, self._initial) + int.from_bytes(payload, "big")
             case 8:
                 self._window += int.from_bytes(payload, "big")
-            case 6 if not flags & ACK:
+            case 6 if not flags & ACK and self._answers_pings:
                 self._owed += frame(PING, ACK, 0, payload)
             case 1 if found := _STATUS.search(payload):
                 self.status[stream] = int(found[1])
