@@ -61,6 +61,15 @@ class ServerSettings(_Table):
         return value
 
     @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        if self.request_memory_bytes and self.request_memory_bytes < self.max_message_bytes:
+            raise ValueError(
+                f"request_memory_bytes is {self.request_memory_bytes}, expected at least max_message_bytes "
+                f"({self.max_message_bytes}), or 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_tls(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together: name both or none")

@@ -14,9 +14,11 @@ _NEEDED, _STRING_TABLE = 1, 5  # kinds of entries of the dynamic section
 
 
 def foreign_libraries(wheel: Path) -> list[str]:
-    """Name what the extensions in a wheel need beside the C library."""
+    """Name what the extensions in a wheel need beside the C library. Raises ValueError if there are none."""
     with zipfile.ZipFile(wheel) as archive:
         extensions = [archive.read(name) for name in archive.namelist() if name.endswith(".so")]
+    if not extensions:
+        raise ValueError("there is no extension in it")
     needed = {library for extension in extensions for library in needed_libraries(extension)}
     return sorted(library for library in needed if not library.startswith(_C_LIBRARY))
 
@@ -25,6 +27,13 @@ def needed_libraries(extension: bytes) -> list[str]:
     """Read the NEEDED entries of a shared library. Raises ValueError if it is not one of a 64-bit box."""
     if extension[:6] != b"\x7fELF\x02\x01":  # 64 bits, little-endian: x86-64 and aarch64
         raise ValueError("not a 64-bit ELF file")
+    try:
+        return _needed_libraries(extension)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the file ends in its middle") from error
+
+
+def _needed_libraries(extension: bytes) -> list[str]:
     segments = _segments(extension)
     entries = [entry for kind, at, _, size in segments if kind == _DYNAMIC for entry in _entries(extension, at, size)]
     strings = next((value for kind, value in entries if kind == _STRING_TABLE), 0)

@@ -1,13 +1,12 @@
 """Which transport the daemon takes, whether it can be had, and how long the certificates of its listeners last."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 from cryptography.x509 import Certificate
 
 from appliance.cli.check import Check, Result
 from appliance.errors import Failed, InvalidInput
+from appliance.rpc.native_trial import native_core_version
 from appliance.rpc.server_tls import certificates, read_tls
 from appliance.rpc.transport_choice import (
     NOT_INSTALLED,
@@ -21,10 +20,8 @@ from appliance.state_layout import StateLayout
 
 _RENEW_WITHIN = timedelta(days=30)
 _RENEW = "have a new one signed, put it in its place, then restart the service: README, section 'Encryption'"
-_PATIENCE_S = 20.0
 # Of gRPC 1.57, the first without CVE-2023-33953 (endless headers) and CVE-2023-4785 (listeners lost for good).
 _FIRST_MENDED_CORE = 34
-_ASK_VERSION = "import appliance_native; print(appliance_native.GRPC_CORE_VERSION)"
 
 
 def check_transport(settings: ServerSettings, layout: StateLayout) -> Check:
@@ -39,22 +36,6 @@ def check_transport(settings: ServerSettings, layout: StateLayout) -> Check:
         return _judge_core(native_core_version(), layout)
     except Failed as error:
         return Check("transport", Result.ERROR, error.message, how_to_serve_again(layout))
-
-
-def native_core_version() -> str:
-    """Return the version of gRPC's core under the native transport. Raises Failed if that cannot be loaded.
-
-    The extension is tried in another process: this one has grpcio.
-    """
-    command = [sys.executable, "-c", _ASK_VERSION]
-    try:
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed(f"the native transport cannot be loaded: {error}") from error
-    if tried.returncode != 0:
-        reason = tried.stderr.strip().rpartition("\n")[2] or f"status {tried.returncode}"
-        raise Failed(f"the native transport cannot be loaded: {reason}")
-    return tried.stdout.strip()
 
 
 def _judge_core(version: str, layout: StateLayout) -> Check:

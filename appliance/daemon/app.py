@@ -47,7 +47,9 @@ logger = logging.getLogger(__name__)
 ADMIN_SOCKET_MODE = 0o600
 INFERENCE_SOCKET_MODE = 0o660
 _CLOSING_S = 5.0  # after the last answer: instances close, an update comes to where nothing is half done
-_SOCKET_SERVICE_LIMITS = ServerSettings(reflection=False)
+_SOCKET_SERVICE_LIMITS = ServerSettings(
+    reflection=False, max_message_bytes=16 * 1024 * 1024, request_memory_bytes=64 * 1024 * 1024
+)
 
 
 class Daemon:

@@ -8,10 +8,11 @@ import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from appliance.errors import InvalidInput
+from appliance.errors import Failed, InvalidInput
+from appliance.rpc.native_trial import native_core_version
 from appliance.rpc.server_tls import read_tls
-from appliance.rpc.transport_choice import NATIVE, NOT_INSTALLED, is_installed
-from appliance.settings import Settings
+from appliance.rpc.transport_choice import NOT_INSTALLED, is_installed, takes_native
+from appliance.settings import ServerSettings, Settings
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 
@@ -26,13 +27,24 @@ def settings_problem(read_settings: Callable[[], Settings], listening_now: Colle
     except InvalidInput:
         return ""
     problems = [_cannot_listen(address) for address in server.listen if address not in listening_now]
-    if server.transport == NATIVE and not is_installed():
-        problems.append(f"server.transport: {NOT_INSTALLED}")
+    problems.append(_cannot_serve(server))
     try:
         read_tls(server)
     except InvalidInput as error:
         problems.append(error.message)
     return "; ".join(problem for problem in problems if problem)
+
+
+def _cannot_serve(server: ServerSettings) -> str:
+    if not takes_native(server):
+        return ""
+    if not is_installed():
+        return f"server.transport: {NOT_INSTALLED}"
+    try:
+        native_core_version()
+    except Failed as error:
+        return f"server.transport: {error.message}"
+    return ""
 
 
 def _cannot_listen(address: str) -> str:

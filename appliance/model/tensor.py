@@ -42,9 +42,13 @@ def element_count(shape: Sequence[int]) -> int:
     return count
 
 
+_MOST_SHOWN = 32  # axes
+
+
 def format_shape(shape: Sequence[int]) -> str:
-    """Write a shape as Triton does: `[-1,16]`."""
-    return "[" + ",".join(map(str, shape)) + "]"
+    """Write a shape as Triton does: `[-1,16]`. Of a long one, which only a request can have, the beginning."""
+    rest = f",... {len(shape)} in all" if len(shape) > _MOST_SHOWN else ""
+    return "[" + ",".join(map(str, shape[:_MOST_SHOWN])) + rest + "]"
 
 
 def decode_bytes(data: memoryview, count: int, where: str) -> npt.NDArray[np.object_]:

@@ -11,7 +11,7 @@ from appliance.rpc.call import Answer, Call, Leave, Parts, RequestBytes
 from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 from appliance.rpc.queued_inference import QueuedInference, with_request_id
-from appliance.rpc.raw_message import cut, open_envelope, parse_whole
+from appliance.rpc.raw_message import cut, parse_whole
 from appliance.rpc.request_plan import RequestPlan, make_plan
 from appliance.serving.arrivals import Arrivals
 from appliance.serving.model_table import ModelTable
@@ -143,7 +143,10 @@ def _request(
 
 
 def _id_of(data: RequestBytes) -> str:
+    envelope = cut(data)
+    if envelope is not None:
+        return envelope.request_id
     try:
-        return open_envelope(data)[0].id
+        return parse_whole(data).id
     except InvalidInput:
         return ""

@@ -17,8 +17,8 @@ from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 Raw = Sequence["bytes | memoryview[Any]"]
 
 SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
-# Of one request, each entry of a repeated field counted: a MiB of empty ones would hold up everybody for a quarter of
-# a second, and become 100 MiB of objects.
+# Of one request at its top level, each entry of a repeated field counted: a MiB of empty ones would hold up everybody
+# for a quarter of a second, and become 100 MiB of objects.
 MOST_FIELDS = 4096
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -26,8 +26,9 @@ _ID_TAG = 3 << 3 | _LENGTH_DELIMITED
 _RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
 _RAW_OUTPUT_FIELD = 6
 _LARGEST_ONE_BYTE = 0x80
-_LONGEST_LENGTH = 5  # bytes of a tag or a length; protobuf takes no more
-_LONGEST_VARINT = 10
+_LONGEST_TAG = 5  # bytes; protobuf takes no more
+_LONGEST_VARINT = 10  # of which protobuf takes the lowest 64 bits
+_64_BITS = 2**64 - 1
 
 
 class Envelope(NamedTuple):
@@ -58,7 +59,7 @@ def cut(data: RequestBytes) -> Envelope | None:
         if position < total and (length := data[position]) < _LARGEST_ONE_BYTE:
             position += 1
         else:
-            length, position = _read_varint(data, position, total, _LONGEST_LENGTH)
+            length, position = _read_varint(data, position, total, _LONGEST_TAG)
         end = position + length
         if length < 0 or end > total:
             return None
@@ -114,14 +115,16 @@ def _require_few_fields(data: RequestBytes) -> None:
     """Raise InvalidInput if protobuf would make very many objects, be it only up to where it gives up."""
     position, total = 0, len(data)
     for _ in range(MOST_FIELDS):
-        tag, position = _read_varint(data, position, total, _LONGEST_LENGTH)
+        tag, position = _read_varint(data, position, total, _LONGEST_TAG)
         if tag < 0:  # the end, or not even a tag
             return
         position = _end_of_value(tag & 7, data, position, total)
         if position < 0:
             return
     if position < total:
-        raise InvalidInput(f"the request has more than {MOST_FIELDS} fields")
+        raise InvalidInput(
+            f"the request has more than {MOST_FIELDS} fields", hint="send several elements in one tensor"
+        )
 
 
 def _end_of_value(kind: int, data: RequestBytes, position: int, total: int) -> int:
@@ -132,10 +135,10 @@ def _end_of_value(kind: int, data: RequestBytes, position: int, total: int) -> i
         return position + (4 if kind == _FIXED32 else 8)
     if kind not in (_VARINT, _LENGTH_DELIMITED):
         return -1
-    value, position = _read_varint(data, position, total, _LONGEST_VARINT if kind == _VARINT else _LONGEST_LENGTH)
+    value, position = _read_varint(data, position, total, _LONGEST_VARINT)
     if value < 0:
         return -1
-    return position if kind == _VARINT else position + value
+    return position if kind == _VARINT else position + (value & _64_BITS)
 
 
 def _read_varint(data: RequestBytes, position: int, total: int, longest: int) -> tuple[int, int]:

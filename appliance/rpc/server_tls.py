@@ -15,7 +15,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from appliance.errors import InvalidInput
 from appliance.settings import ServerSettings
 
-# With these alone a gRPC client, which has BoringSSL's defaults, can shake hands.
+# With these alone a client on gRPC's core, which has BoringSSL's defaults, can shake hands.
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _REMEDY = "server.tls_certificate, tls_key and tls_client_authorities name files in PEM: README, section 'Encryption'"
 
@@ -64,7 +64,7 @@ def _require_usual(public: PublicKeyTypes, path: Path) -> None:
         return
     kind = public.curve.name if isinstance(public, ec.EllipticCurvePublicKey) else type(public).__name__
     raise InvalidInput(
-        f"{path} is a key of a kind that gRPC's clients do not accept ({kind.removesuffix('PublicKey')}), "
+        f"{path} is a key of a kind that clients on gRPC's core do not accept ({kind.removesuffix('PublicKey')}), "
         "expected RSA, P-256 or P-384",
         hint="openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256, and a certificate for it",
     )

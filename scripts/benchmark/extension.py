@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.cli.transport_checks import native_core_version
 from appliance.errors import Failed, Unsupported
+from appliance.rpc.native_trial import native_core_version
 from appliance.rpc.transport_choice import EXTENSION
 
 _CORE = "libgrpc.so"

@@ -18,6 +18,21 @@ print(settings_problem(lambda: load_settings(None, overrides, {}), ()))
 """
 
 
+@pytest.mark.parametrize(("transport", "ends"), [("native", True), ("auto", True), ("grpcio", False)])
+def test_an_extension_that_cannot_be_loaded_is_a_problem_where_it_is_taken(
+    tmp_path: Path, transport: str, ends: bool
+) -> None:
+    python = environment_without_extension(tmp_path / "environment")
+    (site,) = (tmp_path / "environment").glob("lib/python*/site-packages")
+    (site / "appliance_native.py").write_text("raise ImportError('libgrpc.so.99 is missing')\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, "-c", PROGRAM, tmp_path, transport]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    assert ("libgrpc.so.99 is missing" in done.stdout) == ends
+    assert done.stdout.startswith("server.transport: the native transport cannot be loaded") == ends
+
+
 @pytest.mark.parametrize(
     ("transport", "problem"),
     [("native", "server.transport: the native transport is not installed"), ("auto", ""), ("grpcio", "")],

@@ -1,5 +1,7 @@
 """Bad requests to methods other than ModelInfer, and bytes that are no request at all."""
 
+import json
+
 import grpc
 import pytest
 
@@ -224,3 +226,14 @@ def test_a_message_above_the_limit_is_refused_and_the_connection_lives_on(locked
 
 def test_after_all_refusals_the_daemon_still_answers_right(channel):
     assert answers_right(channel)
+
+
+def test_an_error_that_holds_no_character_reaches_its_client(daemon):
+    """A name in a request may hold half of a pair, which no encoding can say."""
+    config = json.dumps({"\ud800": 1})[:-1] + ',"\\ud800": 2}'
+    message = pb.RepositoryModelLoadRequest(model_name="identity_fp32")
+    message.parameters["config"].string_param = config
+    with daemon.channel() as channel:
+        code, details = refusal(channel, "RepositoryModelLoad", message.SerializeToString())
+
+    assert (code, "\\ud800" in details) == (INTERNAL, True)

@@ -64,6 +64,24 @@ def test_a_native_transport_over_the_system_s_grpc_is_not_put_into_a_tree(tmp_pa
     assert not (tmp_path / "tree").exists()
 
 
+@needs_compiler
+def test_an_extension_that_ends_in_its_middle_is_none(tmp_path: Path) -> None:
+    compiled(tmp_path)
+    content = (tmp_path / "appliance_native.so").read_bytes()
+
+    for size in (40, 70, 300):
+        with pytest.raises(ValueError, match="ends in its middle"):
+            needed_libraries(content[:size])
+
+
+def test_a_wheel_without_an_extension_is_none(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+        archive.writestr("a.py", "")
+
+    with pytest.raises(ValueError, match="no extension"):
+        foreign_libraries(tmp_path / "a.whl")
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive"])
 def test_what_is_no_wheel_is_a_usage_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.whl").write_bytes(content)

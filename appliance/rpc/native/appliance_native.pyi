@@ -58,8 +58,8 @@ class Io:
     def take(self) -> list[tuple[int, Any, bytes | memoryview]]:
         """All events so far: kind or number of the method, whom it is about, and the message that came.
 
-        To be called until there are none; only then does the next one make `fileno` readable. Calls whose deadline
-        has passed meanwhile are not told of.
+        To be called as long as `fileno` is readable, which it stays until there was nothing. Calls whose deadline has
+        passed meanwhile are not told of.
         """
 
     def close(self) -> None:
@@ -70,8 +70,8 @@ class Server:
     def __init__(self, io: Io, arguments: list[tuple[str, int]], *, max_calls: int, memory_bytes: int) -> None:
         """arguments: gRPC's channel arguments. max_calls: calls beyond that are refused.
 
-        memory_bytes: what connections may hold together, requests that wait included. When it is used up, gRPC ends
-        some of their calls and takes no new connection.
+        memory_bytes: what connections may hold together, large requests that wait included. When it is used up, gRPC
+        ends some of their calls and takes no new connection.
         """
 
     def add_method(self, path: str, number: int, *, reads_itself: bool) -> None:

@@ -53,15 +53,12 @@ void append(nb::list& all, Event& event) {
 }
 
 nb::list take(Io& io) {
+  std::vector<Event> events = io.inbox().take();
+  io.sent->release();  // after it: what is put from here on wakes the loop, if this found nothing
   nb::list all;
-  std::vector<Event> events;
-  do {
-    events = io.inbox().take();
-    io.sent->release();  // after it: what is put from here on wakes the loop, if this finds nothing
-    for (Event& event : events) {
-      append(all, event);
-    }
-  } while (all.size() == 0 && !events.empty());
+  for (Event& event : events) {
+    append(all, event);
+  }
   return all;
 }
 
