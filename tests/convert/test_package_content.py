@@ -157,7 +157,7 @@ def test_provenance_has_digests_numbers_and_names_but_no_times(leaves: Conversio
         ("fp16", True),
         ("int8-cpu", False),
     ]
-    assert document["validation"][0]["worst"]["absolute_error"] > 0
+    assert document["validation"][1]["worst"]["absolute_error"] > 0  # of FP16; FP32 is exact on some processors
     assert "slow" not in text_of(place, "provenance.json")
     assert "slow" not in text_of(place, "card.md")
 

@@ -217,7 +217,8 @@ def test_an_ordinary_user_is_told_what_only_root_may_see(cabinet):
     found = doctor(cabinet, "nobody")
 
     assert {"state", "registry", "seal", "slots", "owner", "daemon", "addresses"} <= set(found)
-    assert {line["remedy"] for line in found.values()} == {"sudo appliance doctor"}
+    # What the transport is built over, everybody may know.
+    assert {line["remedy"] for name, line in found.items() if name != "transport"} == {"sudo appliance doctor"}
     shown = cabinet.run("runuser -u nobody -- appliance status", check=False)
     assert "cannot be read by this user" in shown
     assert "memory" in shown
