@@ -15,6 +15,7 @@ from appliance.errors import InvalidInput
 from appliance.model.datatype import Datatype
 
 _LENGTH = struct.Struct("<I")
+_MOST_SHOWN = 32  # axes of a shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,6 @@ def element_count(shape: Sequence[int]) -> int:
     for size in shape:
         count *= size
     return count
-
-
-_MOST_SHOWN = 32  # axes
 
 
 def format_shape(shape: Sequence[int]) -> str:

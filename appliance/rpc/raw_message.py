@@ -59,7 +59,7 @@ def cut(data: RequestBytes) -> Envelope | None:
         if position < total and (length := data[position]) < _LARGEST_ONE_BYTE:
             position += 1
         else:
-            length, position = _read_varint(data, position, total, _LONGEST_TAG)
+            length, position = _read_varint(data, position, total, _LONGEST_TAG)  # more bytes are unusual
         end = position + length
         if length < 0 or end > total:
             return None

@@ -10,7 +10,7 @@ from appliance.model.config import VersionPolicy
 from appliance.model.datatype import Datatype
 from appliance.model.identity import parse_digest, parse_model_name, parse_model_version
 from appliance.model.lifecycle import wanted_versions
-from appliance.model.tensor import TensorSpec, decode_bytes, encode_bytes, object_array
+from appliance.model.tensor import TensorSpec, decode_bytes, encode_bytes, format_shape, object_array
 
 
 @given(st.lists(st.binary(max_size=20), max_size=20))
@@ -84,3 +84,9 @@ def test_a_version_policy_chooses_among_what_is_there(policy, wanted):
 
 def test_narrow_arrays_keep_their_bits():
     assert np.array([255], dtype="<u1").astype(Datatype.INT8.numpy)[0] == -1
+
+
+def test_a_shape_is_written_as_tritons_and_a_very_long_one_only_begun():
+    assert format_shape((-1, 16)) == "[-1,16]"
+    assert format_shape([1] * 32) == "[" + ",".join(["1"] * 32) + "]"
+    assert format_shape([1] * 500_000) == "[" + "1," * 32 + "... 500000 in all]"
