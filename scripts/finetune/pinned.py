@@ -3,12 +3,13 @@
 from types import MappingProxyType
 
 # PyTorch and oneDNN pick their kernels by processor and sum in another order on each: name what every x86-64 server
-# has. Read when the libraries load.
+# has. Of MKL's code branches only COMPATIBLE is for other processors than Intel's, too; named any other, MKL picks by
+# itself there and says nothing (oneMKL's developer guide, "Specifying Code Branches"). Read when the libraries load.
 PINNED = MappingProxyType(
     {
         "OMP_NUM_THREADS": "1",
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_CBWR": "AVX2",
+        "MKL_CBWR": "COMPATIBLE",
     }
 )

@@ -63,7 +63,8 @@ def train(model: ResNetForImageClassification, examples: Labelled, epochs: int, 
     """Adam with a falling learning rate; each pass sees the pictures moved a little, in another order."""
     images, classes = (torch.from_numpy(array) for array in examples.arrays())
     random = np.random.default_rng(_SEED)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    # Fused: the other forms take square roots of MKL's vector library, whose last bits differ between processors.
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     batches = -(-len(images) // min(LARGEST_BATCH, max(SMALLEST_BATCH, len(images) // BATCHES)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE * 2, total_steps=epochs * batches)
     model.train()

@@ -55,9 +55,10 @@ def digests(conversion: Conversion) -> Markup:
 
 
 def tools(conversion: Conversion) -> Markup:
-    """List what made it; the same versions give the same bytes."""
+    """List what made it; on the same kind of processor the same versions give the same bytes."""
     versions = dict(sorted(conversion.exported.tool_versions.items()))
-    return two_columns("Tools", "Tools; the same versions give the same bytes", ("Tool", "Version"), versions)
+    caption = "Tools; on the same kind of processor the same versions give the same bytes"
+    return two_columns("Tools", caption, ("Tool", "Version"), versions)
 
 
 def preprocessing(exported: ExportedModel) -> Markup:

@@ -105,12 +105,17 @@ def test_the_shipped_digits_model_is_what_training_and_converting_give(tmp_path)
     tools = [json.loads((each / "provenance.json").read_text())["tool_versions"] for each in (package, shipped)]
 
     assert json.loads(made.stdout)["digits"]["accuracy"] >= 0.985
-    assert files_below(package).keys() == files_below(shipped).keys()
-    if tools[0] == tools[1]:
-        timed = {"conversion.html", "conversion.json"}
-        assert {
-            name for name, content in files_below(package).items() if files_below(shipped)[name] != content
-        } <= timed
+    made_files, shipped_files = files_below(package), files_below(shipped)
+    assert made_files.keys() == shipped_files.keys()
+    if tools[0] == tools[1]:  # the same bytes on every x86-64 processor, but for what was measured on this one
+        different = {name for name, content in made_files.items() if shipped_files[name] != content}
+        assert different <= {"conversion.html", "conversion.json", "card.md", "provenance.json", "golden/golden.toml"}
+        assert but_for_what_was_measured(package) == but_for_what_was_measured(shipped)
+
+
+def but_for_what_was_measured(package):
+    """ONNX Runtime's answers, which differ between processors in the last bits, and so by how much they are off."""
+    return json.loads((package / "provenance.json").read_text()) | {"validation": None}
 
 
 def files_below(folder):
