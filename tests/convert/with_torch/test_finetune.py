@@ -2,12 +2,14 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 
 import grpc
 import numpy as np
+import onnx
 import pytest
 import torch
 import transformers
@@ -107,15 +109,35 @@ def test_the_shipped_digits_model_is_what_training_and_converting_give(tmp_path)
     assert json.loads(made.stdout)["digits"]["accuracy"] >= 0.985
     made_files, shipped_files = files_below(package), files_below(shipped)
     assert made_files.keys() == shipped_files.keys()
-    if tools[0] == tools[1]:  # the same bytes on every x86-64 processor, but for what was measured on this one
+    if tools[0] == tools[1] and platform.machine() == "x86_64":
+        # The trained weights are the same on every processor, hence what was said of them and every choice. What
+        # follows from them by arithmetic differs in the last bits, and what was measured in more.
+        assert without_arithmetic(package) == without_arithmetic(shipped)
         different = {name for name, content in made_files.items() if shipped_files[name] != content}
-        assert different <= {"conversion.html", "conversion.json", "card.md", "provenance.json", "golden/golden.toml"}
-        assert but_for_what_was_measured(package) == but_for_what_was_measured(shipped)
+        answers = {name for name in made_files if ".output" in name}
+        assert different <= MEASURED | answers
+        assert all(close(np.load(package / name), np.load(shipped / name)) for name in answers)
+        graphs = [onnx.load(each / "1" / "model.onnx").graph for each in (package, shipped)]
+        assert [node.SerializeToString() for node in graphs[0].node] == [
+            node.SerializeToString() for node in graphs[1].node
+        ]
+        assert all(
+            close(onnx.numpy_helper.to_array(one), onnx.numpy_helper.to_array(other))
+            for one, other in zip(graphs[0].initializer, graphs[1].initializer, strict=True)
+        )
 
 
-def but_for_what_was_measured(package):
-    """ONNX Runtime's answers, which differ between processors in the last bits, and so by how much they are off."""
-    return json.loads((package / "provenance.json").read_text()) | {"validation": None}
+MEASURED = {"conversion.html", "conversion.json", "card.md", "provenance.json", "golden/golden.toml", "1/model.onnx"}
+
+
+def close(found, expected):
+    """PyTorch's export folds normalisation into convolutions with square roots that are not rounded correctly."""
+    return np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def without_arithmetic(package):
+    """What a package says of its origin, with the digests of the trained weights and without those of the graph."""
+    return json.loads((package / "provenance.json").read_text()) | {"validation": None, "onnx": None}
 
 
 def files_below(folder):
