@@ -24,6 +24,7 @@ class Event(Enum):
     RELOAD_REFUSED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0a"
     EXECUTION_CRASHED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0c"
     NOT_DRAINED = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0b"
+    DEAF = "0c2f6b9d6a8e4f1fb1d2a4f1c7a90e0d"
 
 
 def told(event: Event) -> Mapping[str, str]:

@@ -30,6 +30,7 @@ from appliance.rpc.admin_service import AdminService
 from appliance.rpc.call import Service
 from appliance.rpc.health_service import HealthService
 from appliance.rpc.inference_service import InferenceService
+from appliance.rpc.listening import ListeningSockets
 from appliance.rpc.reflection_service import ReflectionService
 from appliance.rpc.self_call import self_call
 from appliance.rpc.transport import Endpoint
@@ -132,7 +133,7 @@ class Daemon:
                 await self._updates.before_loading()
             await self._listen()
             keep_time = self._updates.keep_time if self._updates is not None else None
-            background = Background(self._signs, self._reloading, keep_time, self.request_stop)
+            background = Background(self._signs, self._reloading, keep_time, self._sockets, self.request_stop)
             async with background.running():
                 await self._load_or_stop()
                 started()
@@ -215,6 +216,7 @@ class Daemon:
         except ApplianceError:
             await self._public.stop(0)
             raise
+        self._sockets = ListeningSockets([*self._listeners, f"unix:{layout.admin_socket}"])
         logger.info("listening on %s (transport: %s)", ", ".join(self._listeners), self._transport.name)
         if self._transport.missed:
             logger.info("over %s; %s", self._transport.name, self._transport.missed)

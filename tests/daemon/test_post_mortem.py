@@ -71,7 +71,8 @@ def loading(box: Terminal) -> list[str]:
 
 
 def marks_of(box: Terminal) -> list[LeftMarks]:
-    return [read_marks(path) for path in (box.state / "run" / "executing").iterdir()]
+    written = (path for path in (box.state / "run" / "executing").iterdir() if path.suffix != ".tmp")
+    return [read_marks(path) for path in written]
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
