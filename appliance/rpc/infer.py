@@ -8,10 +8,9 @@ from appliance.errors import ApplianceError, Busy, InvalidInput
 from appliance.rpc import codec
 from appliance.rpc.awaited_answer import AwaitedAnswer
 from appliance.rpc.call import Answer, Call, Leave, Parts, RequestBytes
-from appliance.rpc.messages import parse
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest
 from appliance.rpc.queued_inference import QueuedInference, with_request_id
-from appliance.rpc.raw_message import cut, parse_whole
+from appliance.rpc.raw_message import cut, parse_header, parse_whole
 from appliance.rpc.request_plan import RequestPlan, make_plan
 from appliance.serving.arrivals import Arrivals
 from appliance.serving.model_table import ModelTable
@@ -103,7 +102,7 @@ class InferPath:
         known = self._remembered(envelope.header)
         if known is not None:
             return known, envelope.request_id, codec.bind_raw(known, envelope.raw)
-        message = parse(ModelInferRequest, envelope.header)
+        message = parse_header(envelope.header)
         plan = self._plan(message)
         inputs = codec.bind_message(plan, message, envelope.raw)
         if not any(tensor.HasField("contents") for tensor in message.inputs):

@@ -20,11 +20,14 @@ SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
 # Of one request at its top level, each entry of a repeated field counted: a MiB of empty ones would hold up everybody
 # for a quarter of a second, and become 100 MiB of objects.
 MOST_FIELDS = 4096
+MOST_INNER_FIELDS = 4 * MOST_FIELDS  # of all its inputs and outputs, at their top level: a parameter is one of theirs
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _ID_TAG = 3 << 3 | _LENGTH_DELIMITED
 _RAW_INPUT_TAG = 7 << 3 | _LENGTH_DELIMITED
+_TENSOR_TAGS = (5 << 3 | _LENGTH_DELIMITED, 6 << 3 | _LENGTH_DELIMITED)  # inputs, outputs
 _RAW_OUTPUT_FIELD = 6
+_SHORTEST_FIELD = 2  # bytes
 _LARGEST_ONE_BYTE = 0x80
 _LONGEST_TAG = 5  # bytes; protobuf takes no more
 _LONGEST_VARINT = 10  # of which protobuf takes the lowest 64 bits
@@ -85,7 +88,7 @@ def open_envelope(data: RequestBytes) -> tuple[ModelInferRequest, Raw]:
     if envelope is None:
         message = parse_whole(data)
         return message, message.raw_input_contents
-    message = parse(ModelInferRequest, envelope.header)
+    message = parse_header(envelope.header)
     message.id = envelope.request_id
     return message, envelope.raw
 
@@ -107,24 +110,48 @@ def length_delimited(field: int, size: int) -> bytes:
 
 def parse_whole(data: RequestBytes) -> ModelInferRequest:
     """Let protobuf parse all of a request. Raises InvalidInput, if it has too many fields before it is parsed."""
-    _require_few_fields(data)
-    return parse(ModelInferRequest, data)
-
-
-def _require_few_fields(data: RequestBytes) -> None:
-    """Raise InvalidInput if protobuf would make very many objects, be it only up to where it gives up."""
-    position, total = 0, len(data)
-    for _ in range(MOST_FIELDS):
-        tag, position = _read_varint(data, position, total, _LONGEST_TAG)
-        if tag < 0:  # the end, or not even a tag
-            return
-        position = _end_of_value(tag & 7, data, position, total)
-        if position < 0:
-            return
-    if position < total:
+    if _count_fields(data, 0, len(data), MOST_FIELDS) > MOST_FIELDS:
         raise InvalidInput(
             f"the request has more than {MOST_FIELDS} fields", hint="send several elements in one tensor"
         )
+    return parse_header(data)
+
+
+def parse_header(data: RequestBytes) -> ModelInferRequest:
+    """Let protobuf parse what has few fields at its top level. Raises InvalidInput, as `parse_whole` does."""
+    if len(data) > _SHORTEST_FIELD * MOST_INNER_FIELDS:
+        _require_few_inner_fields(data)
+    return parse(ModelInferRequest, data)
+
+
+def _require_few_inner_fields(data: RequestBytes) -> None:
+    """Raise InvalidInput if protobuf would make very many objects of the inputs and outputs."""
+    left, position, total = MOST_INNER_FIELDS, 0, len(data)
+    while position < total:
+        tag, value = _read_varint(data, position, total, _LONGEST_TAG)
+        position = _end_of_value(tag & 7, data, value, total) if tag >= 0 else -1
+        if position < 0:
+            return
+        if tag in _TENSOR_TAGS:
+            _, start = _read_varint(data, value, total, _LONGEST_VARINT)
+            left -= _count_fields(data, start, min(position, total), left)
+            if left < 0:
+                raise InvalidInput(
+                    f"the inputs and outputs of the request have more than {MOST_INNER_FIELDS} fields",
+                    hint="send fewer parameters with them",
+                )
+
+
+def _count_fields(data: RequestBytes, position: int, end: int, most: int) -> int:
+    """Count fields up to where protobuf would give up, and to one more than `most`."""
+    for count in range(most + 1):
+        tag, position = _read_varint(data, position, end, _LONGEST_TAG)
+        if tag < 0:  # the end, or not even a tag
+            return count
+        position = _end_of_value(tag & 7, data, position, end)
+        if position < 0:
+            return count
+    return most + 1
 
 
 def _end_of_value(kind: int, data: RequestBytes, position: int, total: int) -> int:

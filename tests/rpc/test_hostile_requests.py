@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from appliance.rpc.raw_message import MOST_FIELDS
+from appliance.rpc.raw_message import MOST_FIELDS, MOST_INNER_FIELDS
 from tests.rpc.hostile_peer import HostilePeer
 from tests.rpc.hostility import Footprint, is_served, undisturbed, wait_until
 from tests.rpc.input_errors import INVALID
@@ -14,31 +14,42 @@ from tests.rpc.wire import refusal
 from tests.support.daemon import DaemonProcess
 
 EMPTY_RAW, EMPTY_INPUT, UNKNOWN_NUMBER = b"\x3a\0", b"\x2a\0", b"\xf8\1\0"
+EMPTY_PARAMETER = b"\x22\0"  # of an input
 LONG_LENGTH = b"\x1a\x80\x80\x80\x80\x80\0"  # an empty id
 LONGER_LENGTH = b"\x1a" + b"\x80" * 9 + b"\x02"  # protobuf drops what is above 64 bits: empty, too
 MIB = 1024 * 1024
+SIZE = b"\x80\x80\x80\x08"  # 16 MiB
 CPU_S = 2.0  # of the daemon, its other client among it; walking over all of it would take four times as long
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "data",
+    ("data", "most"),
     [
-        EMPTY_RAW * (8 * MIB),
-        UNKNOWN_NUMBER + EMPTY_INPUT * (8 * MIB),
-        LONG_LENGTH + EMPTY_INPUT * (8 * MIB),
-        LONGER_LENGTH + EMPTY_INPUT * (8 * MIB),
+        (EMPTY_RAW * (8 * MIB), MOST_FIELDS),
+        (UNKNOWN_NUMBER + EMPTY_INPUT * (8 * MIB), MOST_FIELDS),
+        (LONG_LENGTH + EMPTY_INPUT * (8 * MIB), MOST_FIELDS),
+        (LONGER_LENGTH + EMPTY_INPUT * (8 * MIB), MOST_FIELDS),
+        (EMPTY_INPUT[:1] + SIZE + EMPTY_PARAMETER * (8 * MIB), MOST_INNER_FIELDS),
+        (UNKNOWN_NUMBER + EMPTY_INPUT[:1] + SIZE + EMPTY_PARAMETER * (8 * MIB), MOST_INNER_FIELDS),
     ],
-    ids=["usual fields", "after an unusual one", "after a length of six bytes", "after one of more than 64 bits"],
+    ids=[
+        "usual fields",
+        "after an unusual one",
+        "after a length of six bytes",
+        "after one of more than 64 bits",
+        "parameters of an input",
+        "parameters of an input after an unusual field",
+    ],
 )
-def test_millions_of_empty_fields_are_refused_before_they_are_looked_at(attacked, data):
+def test_millions_of_empty_fields_are_refused_before_they_are_looked_at(attacked, data, most):
     """16 MiB: as objects they would be a GB."""
     with undisturbed(attacked), attacked.channel() as channel:
         before_s = daemon_cpu_s(attacked)
         code, details = refusal(channel, "ModelInfer", data)
         took_s = daemon_cpu_s(attacked) - before_s
 
-    assert (code, f"more than {MOST_FIELDS} fields" in details) == (INVALID, True)
+    assert (code, f"more than {most} fields" in details) == (INVALID, True)
     assert took_s < CPU_S
 
 

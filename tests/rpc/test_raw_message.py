@@ -13,7 +13,7 @@ from appliance.model.datatype import Datatype
 from appliance.model.tensor import TensorSpec, encode_bytes, object_array
 from appliance.rpc.codec import encode_response
 from appliance.rpc.pb.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
-from appliance.rpc.raw_message import SMALL_BYTES, cut, open_envelope
+from appliance.rpc.raw_message import MOST_INNER_FIELDS, SMALL_BYTES, cut, open_envelope
 from appliance.rpc.request_plan import RequestPlan
 
 EXAMPLES = settings(max_examples=200, deadline=None)
@@ -164,6 +164,33 @@ def test_small_tensors_are_copied_and_large_ones_are_views():
     envelope = cut(field(FIELD_RAW, LENGTH, bytes(SMALL_BYTES)) + field(FIELD_RAW, LENGTH, bytes(SMALL_BYTES + 1)))
 
     assert [type(entry) for entry in envelope.raw] == [bytes, memoryview]
+
+
+@pytest.mark.parametrize("before", [b"", field(FIELD_ID, LENGTH, b"text", (0, 9)), field(100, VARINT, b"\0")])
+def test_inputs_and_outputs_may_have_so_many_fields_together_and_not_one_more(before):
+    def of(inputs, outputs):
+        tensors = [bytes(inputs), bytes(outputs)]
+        return before + b"".join(field(number, LENGTH, inner) for number, inner in zip((5, 6), tensors, strict=True))
+
+    shape, parameter = field(3, VARINT, varint(1)), field(4, LENGTH, b"")
+    most = MOST_INNER_FIELDS // 2
+    message, _ = open_envelope(of(shape * most, field(2, LENGTH, b"") * most))
+
+    assert len(message.inputs[0].shape) == most
+    for inputs, outputs in [(most + 1, most), (most, most + 1), (MOST_INNER_FIELDS + 1, 0)]:
+        with pytest.raises(InvalidInput, match=f"more than {MOST_INNER_FIELDS} fields"):
+            open_envelope(of(parameter * inputs, field(2, LENGTH, b"") * outputs))
+
+
+@pytest.mark.parametrize("before", [b"", field(100, VARINT, b"\0")])
+def test_the_elements_of_a_tensor_are_not_fields_of_its_input(before):
+    elements = MOST_INNER_FIELDS + 1
+    contents = {"bytes_contents": [b"x"] * elements}
+    data = ModelInferRequest(inputs=[{"name": "a", "contents": contents}]).SerializeToString()
+
+    message, _ = open_envelope(before + data)
+
+    assert len(message.inputs[0].contents.bytes_contents) == elements
 
 
 @st.composite
