@@ -22,26 +22,24 @@ Inbox::Inbox() : descriptor_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
 Inbox::~Inbox() { close(descriptor_); }
 
 void Inbox::put(Event event) {
-  bool asleep;
   {
     std::lock_guard lock(mutex_);
     events_.push_back(std::move(event));
-    asleep = !std::exchange(awake_, true);
+    if (std::exchange(awake_, true)) {
+      return;
+    }
   }
-  if (asleep) {
-    make_readable();
-  }
+  make_readable();
 }
 
 void Inbox::wake() {
-  bool asleep;
   {
     std::lock_guard lock(mutex_);
-    asleep = !std::exchange(awake_, true);
+    if (std::exchange(awake_, true)) {
+      return;
+    }
   }
-  if (asleep) {
-    make_readable();
-  }
+  make_readable();
 }
 
 void Inbox::make_readable() {
