@@ -3,12 +3,14 @@
 import asyncio
 
 from appliance.rpc.call import Parts
+from appliance.serving.request import EACH_AT_ONCE
 
 
 class AwaitedAnswer:
     """Gives what it gets to `future`."""
 
     any_thread = False
+    together = EACH_AT_ONCE
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Parts] = asyncio.get_running_loop().create_future()

@@ -6,6 +6,7 @@ No type of any gRPC library appears on this side.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,6 +49,10 @@ class Answer(Protocol):
     """Where the answer to a call goes. It is given once."""
 
     any_thread: bool  # whether any thread may give it; else only the event loop
+
+    @property
+    def together(self) -> AbstractContextManager[object]:
+        """In it, answers that one thread gives may be kept back a moment, to go out with each other."""
 
     def reply(self, parts: Parts) -> None:
         """Answer with a message."""

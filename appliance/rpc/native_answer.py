@@ -3,6 +3,7 @@
 import appliance_native as native
 
 from appliance.rpc.call import Parts
+from appliance.rpc.native_bunch import TOGETHER
 from appliance.rpc.native_io import NativeIo
 from appliance.rpc.outcome import outcome
 
@@ -13,6 +14,7 @@ class NativeAnswer:
     __slots__ = ("_call", "_io", "given", "watched")
 
     any_thread = True
+    together = TOGETHER
 
     def __init__(self, call: native.Call, io: NativeIo) -> None:
         self._call = call

@@ -6,12 +6,13 @@ One eventfd wakes the loop, which takes events until there are none. The threads
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import appliance_native as native
 
 from appliance.rpc.call import RequestBytes
+from appliance.rpc.native_bunch import TOGETHER
 from appliance.rpc.native_stream import NativeStream
 from appliance.settings import ServerSettings
 
@@ -75,15 +76,22 @@ class NativeIo:
         for _ in range(_BUNCHES):
             if not (events := self.threads.take()):
                 return
-            for kind, subject, payload in events:
-                try:
-                    if kind >= 0:
-                        self._begin[kind](subject, payload)
-                    else:
-                        self._told(kind, subject, payload)
-                except Exception:  # the events behind it are other clients'
-                    logger.exception("an event of the native transport was lost")
+            if len(events) == 1:
+                self._hand_on(events)
+            else:
+                with TOGETHER:
+                    self._hand_on(events)
         # The descriptor stays readable, because nobody was told that there is nothing.
+
+    def _hand_on(self, events: Sequence[tuple[int, Any, Any]]) -> None:
+        for kind, subject, payload in events:
+            try:
+                if kind >= 0:
+                    self._begin[kind](subject, payload)
+                else:
+                    self._told(kind, subject, payload)
+            except Exception:  # the events behind it are other clients'
+                logger.exception("an event of the native transport was lost")
 
     def _told(self, kind: int, subject: Any, payload: RequestBytes) -> None:
         """Hand on what became of a call, or of a server."""

@@ -26,7 +26,12 @@ class QueuedInference:
         """Queue it; return what takes it out when the client leaves. Raises Busy."""
         self._arrivals.went(self._request)
         try:
-            self._plan.model.begin(self._request, self._deliver, any_thread=self._answer.any_thread)
+            self._plan.model.begin(
+                self._request,
+                self._deliver,
+                any_thread=self._answer.any_thread,
+                together=self._answer.together,
+            )
         except ApplianceError:
             self._arrivals.came_back(self._request)
             raise

@@ -38,6 +38,13 @@ class Delivery:
         self._call_on_loop(self._hand_over, requests)
 
     def _hand_over(self, requests: Sequence[InferenceRequest]) -> None:
+        if len(requests) == 1:
+            self._hand_over_each(requests)
+        else:
+            with requests[0].together:  # they come over the same transport
+                self._hand_over_each(requests)
+
+    def _hand_over_each(self, requests: Sequence[InferenceRequest]) -> None:
         for request in requests:
             request.delivered = True
             if request.timer is not None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 
 from appliance.backends.base import Array, DeviceModel
@@ -23,7 +24,7 @@ from appliance.serving.execution_marks import ExecutionMarks
 from appliance.serving.golden_check import GoldenCheck
 from appliance.serving.instance_worker import DeviceLost, instance_workers
 from appliance.serving.marked_instance import marked
-from appliance.serving.request import InferenceRequest
+from appliance.serving.request import EACH_AT_ONCE, InferenceRequest
 from appliance.serving.statistics import ModelStatistics
 from appliance.serving.version_opening import open_version
 from appliance.serving.warm_up import warm_up_requests
@@ -131,15 +132,21 @@ class LoadedModel:
         return self._batcher.depth
 
     def begin(
-        self, request: InferenceRequest, deliver: Callable[[InferenceRequest], None], *, any_thread: bool = False
+        self,
+        request: InferenceRequest,
+        deliver: Callable[[InferenceRequest], None],
+        *,
+        any_thread: bool = False,
+        together: AbstractContextManager[object] = EACH_AT_ONCE,
     ) -> None:
         """Queue a request; `deliver` is called once with it when it has a result or an error, unless it was left.
 
         any_thread: `deliver` may be called by the thread that has computed it; else it is called on the event loop.
+        together: entered by whichever thread delivers it with others, for all of them.
         Raises Busy when the queue is full or the model is leaving.
         """
         request.deliver = deliver
-        request.any_thread = any_thread
+        request.any_thread, request.together = any_thread, together
         try:
             self._batcher.submit(request)
         except Busy:

@@ -7,10 +7,13 @@ thread while it is computed, and to the caller again once `deliver` was called. 
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from appliance.backends.base import Array
 from appliance.errors import ApplianceError
+
+EACH_AT_ONCE = nullcontext()
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +35,7 @@ class InferenceRequest:
     queued_ns: int = 0
     expires_s: float | None = None  # monotonic; after it the queue policy applies
     any_thread: bool = False  # whether `deliver` may be called by any thread; else only on the event loop
+    together: AbstractContextManager[object] = EACH_AT_ONCE  # for several that one thread delivers
     deliver: "Callable[[InferenceRequest], None] | None" = None
     delivered: bool = False  # said before `timer` is looked at
     timer: "asyncio.TimerHandle | None" = None  # that applies `expires_s`

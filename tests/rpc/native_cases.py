@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import select
+import socket
+import struct
 import sys
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +21,13 @@ import numpy as np
 from appliance.rpc.native_io import NativeIo
 from appliance.settings import ServerSettings
 from tests.rpc.hostile_peer import HostilePeer, message
+from tests.rpc.native_tests import FIRST_MENDED_CORE
 
 METHOD = "/hostile/Answer"
 MEMORY_BYTES = 1 << 30
+CALLS, ROUNDS = 8, 20
+DATA_SEGMENTS_IN = 152  # where struct tcp_info has it
+HAS_OWN_CORE = int(native.GRPC_CORE_VERSION.partition(".")[0]) >= FIRST_MENDED_CORE
 
 
 @contextmanager
@@ -134,7 +141,95 @@ def failures() -> None:
     assert [record.exc_info[0] for record in told.buffer if record.exc_info] == [ZeroDivisionError] * 2
 
 
-CASES = SimpleNamespace(sent_buffers=sent_buffers, wake_ups=wake_ups, deadlines=deadlines, failures=failures)
+def bunches() -> None:
+    """Every answer that is given in a bunch arrives, whatever becomes of its client and of the others."""
+    with served() as (io, server, address), served() as (other_io, other_server, other_address):
+        with HostilePeer(address) as peer, HostilePeer(address) as leaving, HostilePeer(other_address) as other:
+            streams = [peer.open(METHOD) for _ in range(CALLS)]
+            for stream in streams:
+                peer.send_message(stream, b"")
+            calls = next_calls(io, CALLS)
+            leaving.send_message(leaving.open(METHOD), b"")
+            (left,) = next_calls(io, 1)
+            other_stream = other.open(METHOD)
+            other.send_message(other_stream, b"")
+            (others,) = next_calls(other_io, 1)
+            leaving.close()
+
+            native.begin_bunch()
+            for number, call in enumerate(calls):
+                native.begin_bunch()
+                call.reply([b""]) if number % 2 else call.finish(number, "refused")
+                native.end_bunch()
+                call.finish(13, "only the first answer counts")
+                left.reply([b""])
+                others.reply([b""])
+            native.end_bunch()
+
+            assert [peer.outcome(stream) for stream in streams] == [0, 0, 2, 0, 4, 0, 6, 0]
+            assert other.outcome(other_stream) == 0
+        del calls, call, left, others
+        stop(io, server)
+        stop(other_io, other_server)
+
+
+def one_write() -> None:
+    """Answers of a bunch leave in one piece, where gRPC's core is one of our own."""
+    with served() as (io, server, address):
+        with HostilePeer(address) as peer:
+            pieces = []
+            for _ in range(ROUNDS):
+                streams = [peer.open(METHOD) for _ in range(CALLS)]
+                for stream in streams:
+                    peer.send_message(stream, b"")
+                calls = next_calls(io, CALLS)
+                peer.pinged()  # what the requests made gRPC say has come
+                before = data_segments(peer)
+                native.begin_bunch()
+                for call in calls:
+                    call.reply([b"answer"])
+                native.end_bunch()
+                assert [peer.outcome(stream) for stream in streams] == [0] * CALLS
+                pieces.append(data_segments(peer) - before)
+                del calls, call  # a server has so many at once, and no more
+            assert median(pieces) <= (2 if HAS_OWN_CORE else CALLS), pieces  # what is 0.2 ms late goes alone
+        stop(io, server)
+
+
+def late_bunch() -> None:
+    """What is still kept back when the threads end is dropped."""
+    with served() as (io, server, address), HostilePeer(address) as peer:
+        peer.send_message(peer.open(METHOD), b"")
+        (call,) = next_calls(io, 1)
+        native.begin_bunch()
+        call.reply([b""])
+        stop(io, server)
+    native.end_bunch()
+
+
+def next_calls(io: native.Io, count: int) -> list[native.Call]:
+    calls: list[native.Call] = []
+    while len(calls) < count:
+        calls += [call for kind, call, _ in next_events(io) if kind >= 0]
+    return calls
+
+
+def data_segments(peer: HostilePeer) -> int:
+    """How many segments with data have come."""
+    told = peer.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, DATA_SEGMENTS_IN + 4)
+    (count,) = struct.unpack_from("I", told, DATA_SEGMENTS_IN)
+    return int(count)
+
+
+CASES = SimpleNamespace(
+    sent_buffers=sent_buffers,
+    wake_ups=wake_ups,
+    deadlines=deadlines,
+    failures=failures,
+    bunches=bunches,
+    one_write=one_write,
+    late_bunch=late_bunch,
+)
 
 if __name__ == "__main__":
     getattr(CASES, sys.argv[1])()

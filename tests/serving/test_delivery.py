@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,6 +56,28 @@ def test_the_worker_answers_itself_where_that_is_allowed_and_nothing_waits(any_t
     askers = [Asker(any_thread=allowed) for allowed in any_thread]
 
     assert delivered(askers, busy=busy) == expected
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_several_that_come_back_together_do_so_in_what_they_were_given_for_that(count, busy):
+    happened = []
+    askers = [Asker(any_thread=True) for _ in range(count)]
+    for asker in askers:
+        asker.request.together = noted(happened)
+        asker.request.deliver = lambda _: happened.append(threading.current_thread().name)
+
+    delivered(askers, busy=busy)
+
+    thread = "MainThread" if busy else "worker"
+    assert happened == ([thread] if count == 1 else ["begin", thread, thread, thread, "end"])
+
+
+@contextmanager
+def noted(happened):
+    happened.append("begin")
+    yield
+    happened.append("end")
 
 
 def test_a_timer_is_cancelled_whichever_thread_delivers():

@@ -14,6 +14,15 @@ WRITTEN: int  # what was given to `write` is on its way
 STOPPED: int  # a server has no more calls; the event is about the server
 GRPC_CORE_VERSION: str
 
+def begin_bunch() -> None:
+    """From here on keep back the answers (`reply`, `finish`) that this thread gives, for 0.2 ms or up to `end_bunch`.
+
+    Those of one connection then go out in one write. Bunches may be nested; the outermost counts.
+    """
+
+def end_bunch() -> None:
+    """Send what was kept back. To be called by the same thread."""
+
 @final
 class Call:
     @property

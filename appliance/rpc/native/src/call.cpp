@@ -8,6 +8,9 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "bunch.h"
+#include "together.h"
+
 namespace appliance {
 
 namespace {
@@ -120,7 +123,7 @@ void Call::write(Message message) {
   if (writing_now_.exchange(true)) {
     throw std::logic_error("the message before is not written yet");
   }
-  send(std::move(message), nullptr, {}, writing_);
+  send(std::move(message), nullptr, {}, writing_, /*with_others=*/false);
 }
 
 void Call::has_written(bool ok) {
@@ -130,21 +133,28 @@ void Call::has_written(bool ok) {
   }  // else it is cancelled, which is told of by itself
 }
 
-void Call::reply(Message message) {
-  if (!ending_.exchange(true)) {
-    const grpc_status_code status = GRPC_STATUS_OK;
-    send(std::move(message), &status, {}, finishing_);
+void Call::reply(Message message) { end_with(std::move(message), GRPC_STATUS_OK, {}); }
+
+void Call::finish(int code, const std::string& details) { end_with(Message(), code, details); }
+
+void Call::end_with(Message message, int code, const std::string& details) {
+  if (ending_.exchange(true)) {
+    return;
+  }
+  if (Bunch* bunch = Bunch::of_this_thread()) {
+    bunch->add(shared_from_this(), std::move(message), code, details);
+  } else {
+    send_last(std::move(message), code, details, /*with_others=*/false);
   }
 }
 
-void Call::finish(int code, const std::string& details) {
-  if (!ending_.exchange(true)) {
-    const auto status = static_cast<grpc_status_code>(code);
-    send(Message(), &status, details, finishing_);
-  }
+void Call::send_last(Message message, int code, const std::string& details, bool with_others) {
+  const auto status = static_cast<grpc_status_code>(code);
+  send(std::move(message), &status, details, finishing_, with_others);
 }
 
-void Call::send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation) {
+void Call::send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation,
+                bool with_others) {
   std::array<grpc_op, 4> all{};
   size_t count = 0;
   if (!headers_sent_) {
@@ -167,6 +177,10 @@ void Call::send(Message message, const grpc_status_code* status, const std::stri
     if (!close_is_asked_for()) {
       all[count++] = close_operation();
     }
+  }
+  if (with_others) {
+    must(start_together(call_, all.data(), count, operation.begin(this)));
+    return;
   }
   server_->io().operate_and_complete(queue_, [&] {
     must(grpc_call_start_batch(call_, all.data(), count, operation.begin(this), nullptr));

@@ -45,6 +45,10 @@ class Call : public std::enable_shared_from_this<Call> {
   // End the call. code: gRPC's number.
   void finish(int code, const std::string& details);
 
+  // What `reply` and `finish` do, at once or when their thread has collected answers. with_others: within `together`
+  // and Io::operate.
+  void send_last(Message message, int code, const std::string& details, bool with_others);
+
   // Who calls, in gRPC's words.
   std::string peer() const;
 
@@ -85,9 +89,11 @@ class Call : public std::enable_shared_from_this<Call> {
   void has_finished(bool ok);
   void has_ended(bool ok);
   void take_request();
+  void end_with(Message message, int code, const std::string& details);
   bool close_is_asked_for() { return close_asked_.exchange(true); }
   grpc_op close_operation();
-  void send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation);
+  void send(Message message, const grpc_status_code* status, const std::string& details, Operation& operation,
+            bool with_others);
   void tell(int kind, Slice payload = Slice());
 
   const std::shared_ptr<Server> server_;

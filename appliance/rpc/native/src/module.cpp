@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bunch.h"
 #include "call.h"
 #include "io.h"
 #include "server.h"
@@ -111,6 +112,8 @@ NB_MODULE(appliance_native, m) {
   m.attr("NO_MESSAGE") = static_cast<int>(kNoMessage);
   m.attr("WRITTEN") = static_cast<int>(kWritten);
   m.attr("STOPPED") = static_cast<int>(kStopped);
+  m.def("begin_bunch", &Bunch::begin);
+  m.def("end_bunch", &Bunch::end, nb::call_guard<nb::gil_scoped_release>());
   m.attr("GRPC_CORE_VERSION") = grpc_version_string();
 
   nb::class_<Payload>(m, "Payload", nb::type_slots(payload_slots));
