@@ -15,11 +15,9 @@ from appliance.daemon.life_signs import LifeSigns
 from appliance.daemon.reloading import Reloading
 from appliance.errors import Failed
 from appliance.journal_messages import Event, told
-from appliance.rpc.listening import ListeningSockets
+from appliance.rpc.listening import PERIOD_S, ListeningSockets
 
 logger = logging.getLogger(__name__)
-
-_LISTENING_PERIOD_S = 2.0
 
 
 class Background:
@@ -91,12 +89,15 @@ class Background:
     async def _watch_listeners(self) -> None:
         deaf: list[str] = []
         while not deaf:
-            await asyncio.sleep(_LISTENING_PERIOD_S)
-            deaf = await asyncio.to_thread(self._sockets.deaf)
+            await asyncio.sleep(PERIOD_S)
+            try:
+                deaf = await asyncio.to_thread(self._sockets.deaf)
+            except (OSError, RuntimeError) as error:  # nothing is left, not even for this: the time to go on asking
+                logger.warning("whether anybody can still call is not known: %s", error)
         what = f"nobody accepts connections to {', '.join(deaf)} any more"
         logger.critical("%s, so the appliance ends, to be started again", what, extra=told(Event.DEAF))
         self._failure = Failed(
-            f"{what}: the machine had no memory, or no descriptors, left for one",
+            f"{what}: gRPC gave up, most often because the machine had no memory or descriptors left for one",
             hint="systemd starts the appliance again; what is in use: free; cat /proc/sys/fs/file-nr",
         )
         self._request_stop()

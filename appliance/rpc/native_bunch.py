@@ -6,7 +6,7 @@ import appliance_native as native
 
 
 class NativeBunch:
-    """Keeps answers back for the length of a block, or 0.2 ms. Holds nothing: one object serves all."""
+    """Keeps answers back for the length of a block (see the extension). Holds nothing: one object serves all."""
 
     __slots__ = ()
 

@@ -92,6 +92,7 @@ class NativeIo:
                     self._told(kind, subject, payload)
             except Exception:  # the events behind it are other clients'
                 logger.exception("an event of the native transport was lost")
+            native.send_late()  # what was answered does not wait for all that is only queued
 
     def _told(self, kind: int, subject: Any, payload: RequestBytes) -> None:
         """Hand on what became of a call, or of a server."""

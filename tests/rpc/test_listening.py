@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,10 +101,10 @@ def test_callers_who_come_faster_than_they_are_accepted_show_nothing(listener):
     clock = Clock()
     sockets = ListeningSockets([address], clock)
     callers, accepted = [caller(listening) for _ in range(8)], []
-    for _ in range(4):
+    for _ in range(6):
         assert sockets.deaf() == []
         accepted.append(listening.accept()[0])
-        clock.now_s += PATIENCE_S
+        clock.now_s += PATIENCE_S / 2
     for each in (*callers, *accepted):
         each.close()
 
@@ -120,6 +121,49 @@ def test_a_caller_who_is_accepted_at_last_is_forgotten(listener):
     clock.now_s = PATIENCE_S
     with caller(listening):
         assert sockets.deaf() == []
+
+
+@over_tcp_and_unix
+def test_what_was_seen_before_a_long_pause_says_nothing(listener):
+    """The process was stopped, say, and its callers queue."""
+    listening, address = listener
+    clock = Clock()
+    sockets = ListeningSockets([address], clock)
+    with caller(listening):
+        assert sockets.deaf() == []
+        clock.now_s = 100 * PATIENCE_S
+        assert sockets.deaf() == []
+
+
+@over_tcp_and_unix
+def test_a_queue_that_is_empty_in_between_shows_that_somebody_takes_from_it(listener):
+    """Whoever is accepted and sent away at once leaves nothing else to be seen."""
+    listening, address = listener
+    clock = Clock()
+    sockets = ListeningSockets([address], clock)
+    with caller(listening), ThreadPoolExecutor() as pool:
+        for clock.now_s in (0, PATIENCE_S / 2):
+            assert sockets.deaf() == []
+        clock.now_s = PATIENCE_S
+        asked = pool.submit(sockets.deaf)
+        listening.accept()[0].close()
+        assert asked.result() == []
+
+
+def test_connections_to_another_address_with_the_same_port_do_not_count():
+    clock = Clock()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        with socket.create_server(("127.0.0.2", port)) as hears, caller(deaf):
+            sockets = ListeningSockets([f"127.0.0.1:{port}"], clock)
+            found, kept = [], []
+            for clock.now_s in (0, PATIENCE_S / 2, PATIENCE_S):
+                found = sockets.deaf()
+                kept += [caller(hears), hears.accept()[0]]
+            for each in kept:
+                each.close()
+
+    assert found == [f"127.0.0.1:{port}"]
 
 
 @pytest.mark.parametrize("listener", ["v4"], indirect=True)

@@ -11,7 +11,8 @@ from tests.support.daemon import ROOT
 
 @needs_extension
 @pytest.mark.parametrize(
-    "case", ["sent_buffers", "wake_ups", "deadlines", "failures", "bunches", "one_write", "late_bunch"]
+    "case",
+    ["sent_buffers", "wake_ups", "deadlines", "failures", "bunches", "one_write", "late_answers", "late_bunch"],
 )
 def test_the_extension_alone(case):
     command = [sys.executable, "-m", "tests.rpc.native_cases", case]

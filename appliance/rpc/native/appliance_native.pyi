@@ -13,12 +13,17 @@ NO_MESSAGE: int  # ... and the client has sent its last message
 WRITTEN: int  # what was given to `write` is on its way
 STOPPED: int  # a server has no more calls; the event is about the server
 GRPC_CORE_VERSION: str
+BEGINS_TOGETHER: bool  # whether the answers of a bunch go out in one write
 
 def begin_bunch() -> None:
-    """From here on keep back the answers (`reply`, `finish`) that this thread gives, for 0.2 ms or up to `end_bunch`.
+    """From here on keep back the answers (`reply`, `finish`) that this thread gives.
 
-    Those of one connection then go out in one write. Bunches may be nested; the outermost counts.
+    Up to `end_bunch`, or to the first answer or `send_late` after 0.2 ms. Those of one connection then go out in one
+    write. Bunches may be nested; the outermost counts.
     """
+
+def send_late() -> None:
+    """Send what was kept back, if that is 0.2 ms old; to be called between two things that take their time."""
 
 def end_bunch() -> None:
     """Send what was kept back. To be called by the same thread."""

@@ -21,6 +21,10 @@ class Bunch {
   static void begin();
   static void end();
 
+  // Whether what this thread has collected has waited for long; then send it, and collect on.
+  static bool is_late();
+  static void send_now();
+
   // Keep the last message of a call. Sends all, if the first of them has waited for long.
   void add(std::shared_ptr<Call> call, Message message, int code, const std::string& details);
 
@@ -33,6 +37,7 @@ class Bunch {
   };
 
   void send();
+  void send_each(bool with_others);
 
   std::vector<Answer> answers_;
   std::chrono::steady_clock::time_point since_;

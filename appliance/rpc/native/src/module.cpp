@@ -11,6 +11,7 @@
 #include "call.h"
 #include "io.h"
 #include "server.h"
+#include "together.h"
 
 namespace nb = nanobind;
 using namespace appliance;
@@ -114,6 +115,13 @@ NB_MODULE(appliance_native, m) {
   m.attr("STOPPED") = static_cast<int>(kStopped);
   m.def("begin_bunch", &Bunch::begin);
   m.def("end_bunch", &Bunch::end, nb::call_guard<nb::gil_scoped_release>());
+  m.def("send_late", [] {
+    if (Bunch::is_late()) {
+      nb::gil_scoped_release released;
+      Bunch::send_now();
+    }
+  });
+  m.attr("BEGINS_TOGETHER") = can_begin_together();
   m.attr("GRPC_CORE_VERSION") = grpc_version_string();
 
   nb::class_<Payload>(m, "Payload", nb::type_slots(payload_slots));

@@ -9,6 +9,8 @@ namespace appliance {
 
 #ifdef APPLIANCE_OWN_CORE
 
+bool can_begin_together() { return true; }
+
 void together(const std::function<void()>& begin) {
   grpc_core::ExecCtx does_it_at_its_end;
   begin();
@@ -19,6 +21,8 @@ grpc_call_error start_together(grpc_call* call, const grpc_op* operations, size_
 }
 
 #else
+
+bool can_begin_together() { return false; }
 
 void together(const std::function<void()>& begin) { begin(); }
 

@@ -11,6 +11,9 @@
 
 namespace appliance {
 
+// Whether the core is one that can.
+bool can_begin_together();
+
 // Run `begin`, and then what the operations ask for that it has begun by `start_together`.
 void together(const std::function<void()>& begin);
 
