@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-FIRST_MENDED_CORE = 34  # of gRPC 1.57
 HAS_EXTENSION = importlib.util.find_spec("appliance_native") is not None
 needs_extension = pytest.mark.skipif(
     not HAS_EXTENSION and not os.environ.get("APPLIANCE_REQUIRE_NATIVE_TESTS"),
